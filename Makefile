@@ -1,0 +1,52 @@
+# Everything a new user, a contributor and CI call. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_HOME := .demo-home
+DEMO_PORT ?= 8080
+
+.PHONY: help install demo demo-home test lint format bench measure constraints clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[faiss-cpu,dev]'
+	touch $@
+
+install: $(VENV)/.installed  ## make .venv and install everything into it
+
+demo-home: install
+	$(BIN)/domainqa --home $(DEMO_HOME) ingest data/sample/documents
+
+demo: demo-home  ## ingest the sample corpus, ask, leave the page running
+	$(BIN)/domainqa --home $(DEMO_HOME) ask "How often must the gear oil of the ZP-40/2 be changed?"
+	$(BIN)/domainqa --home $(DEMO_HOME) serve --port $(DEMO_PORT)
+
+lint: install  ## format check, lint, types, layer contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install  ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: lint  ## the gate: lint, then every test this machine can run
+	$(BIN)/pytest -m "not benchmark"
+
+bench: install  ## speed and size, printed
+	$(BIN)/pytest -m benchmark -s
+
+measure: install  ## retrieval and answer quality on the development split, printed
+	$(BIN)/python tests/benchmarks/quality/strategies.py --split dev
+
+constraints: install  ## write constraints.txt from what is installed
+	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
+
+clean:  ## remove the environment and the demo home
+	rm -rf $(VENV) $(DEMO_HOME)

@@ -1,0 +1,211 @@
+"""Configuration to objects: the only file that names implementations, and it imports them when they are needed."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING
+
+from rag.answering import STRATEGIES, Answerer
+from rag.catalog import Catalog
+from rag.catalog.catalog import CATALOG_FILE
+from rag.config import Settings
+from rag.errors import DomainQAError
+from rag.interfaces import ChatModel, Embedder, Retriever
+from rag.matching import Similarity
+from rag.models import default_cache, resolve
+from rag.types import Collection, Document, DocumentInfo, Hit, IngestReport
+
+if TYPE_CHECKING:
+    from rag.checking import Finding
+    from rag.ingestion import IngestProgress, Pipeline
+
+DEFAULT_COLLECTION = "default"
+
+Note = Callable[[str], None]
+"""Told in words what takes long: a download, a model being loaded."""
+
+
+def _say_nothing(_: str) -> None: ...
+
+
+class Library:
+    """A home and its settings: everything that works on them, made when first needed. Thread-safe.
+
+    Tests pass an embedder and a chat model of their own.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        settings: Settings,
+        *,
+        embedder: Embedder | None = None,
+        chat_model: ChatModel | None = None,
+        progress: Note | None = None,
+    ) -> None:
+        self.home = home
+        self.settings = settings
+        self.catalog = Catalog.open(home / CATALOG_FILE)
+        self._note = progress or _say_nothing
+        self._embedder = embedder
+        self._chat_model = chat_model
+        self._similarity: Similarity | None = None
+        self._retrievers: dict[int, Retriever] = {}
+        self._lock = RLock()
+        self.answerer = Answerer(settings, self.catalog, self.retriever, self.similarity, self.chat_model)
+
+    # --- parts ------------------------------------------------------------------------------------
+
+    def embedder(self) -> Embedder:
+        with self._lock:
+            if self._embedder is None:
+                from rag.embedding import SentenceTransformerEmbedder
+
+                settings = self.settings.embedding
+                folder = resolve(settings.model, default_cache(), lambda update: self._note(str(update)))
+                self._note(f"loading {settings.model}")
+                self._embedder = SentenceTransformerEmbedder(folder, settings, settings.model)
+            return self._embedder
+
+    def chat_model(self) -> ChatModel:
+        with self._lock:
+            if self._chat_model is None:
+                settings = self.settings.generation
+                if settings.engine == "openai":
+                    from rag.generation.openai_server import OpenAIChatModel
+
+                    self._chat_model = OpenAIChatModel(settings)
+                else:
+                    from rag.generation.local import LocalChatModel
+
+                    folder = resolve(settings.model, default_cache(), lambda update: self._note(str(update)))
+                    self._note(f"loading {settings.model}")
+                    self._chat_model = LocalChatModel(folder, settings)
+            return self._chat_model
+
+    def similarity(self) -> Similarity:
+        with self._lock:
+            if self._similarity is None:
+                self._similarity = Similarity(self.embedder(), self.settings.embedding.languages)
+            return self._similarity
+
+    def retriever(self, collection: Collection) -> Retriever:
+        with self._lock:
+            if collection.id not in self._retrievers:
+                from rag.index.snapshot import IndexReader
+                from rag.retrieval import HybridRetriever
+
+                embedder = self.embedder()
+                self._retrievers[collection.id] = HybridRetriever(
+                    self.catalog,
+                    collection.id,
+                    IndexReader(self.home, self.catalog, collection, embedder),
+                    embedder,
+                    self.settings.retrieval,
+                    self.settings.embedding.languages,
+                )
+            return self._retrievers[collection.id]
+
+    def pipeline(self) -> "Pipeline":
+        """The steps of an ingest."""
+        from rag.chunking import Chunker
+        from rag.documents.discovery import discover
+        from rag.documents.parsing import parse, parser_fingerprint
+        from rag.ingestion import Pipeline
+
+        embedder = self.embedder()
+        chunker = Chunker(self.settings.chunking, embedder)
+        return Pipeline(discover, parse, parser_fingerprint(), chunker, embedder, self.settings.embedding.batch_size)
+
+    def warm_up(self) -> None:
+        """Load the models now, so that the first question doesn't wait for them."""
+        self.embedder()
+        self.chat_model()
+
+    # --- what users do ----------------------------------------------------------------------------
+
+    def ingest(
+        self,
+        paths: Sequence[Path],
+        collection: str = DEFAULT_COLLECTION,
+        on_progress: "Callable[[IngestProgress], None] | None" = None,
+    ) -> IngestReport:
+        """Bring files and folders into a collection, which is made when it is missing."""
+        from rag.ingestion import ingest
+
+        return ingest(self.home, self.catalog, collection, paths, self.pipeline(), progress=on_progress)
+
+    def remove_document(self, collection: str, id_or_source: str) -> DocumentInfo:
+        """Remove a document from all answers at once, and say what it was."""
+        from rag.ingestion import remove
+
+        return remove(self.home, self.catalog, self.catalog.collection(collection), id_or_source)
+
+    def create_collection(self, name: str) -> Collection:
+        """Make an empty collection bound to the configured embedder."""
+        return self.catalog.create_collection(name, self.embedder())
+
+    def delete_collection(self, name: str) -> Collection:
+        """Delete a collection with its documents and its index files."""
+        from rag.ingestion import delete_collection
+
+        return delete_collection(self.home, self.catalog, name)
+
+    def search(self, query: str, collection: str, top_k: int) -> list[Hit]:
+        return self.retriever(self.catalog.collection(collection)).retrieve(query, top_k)
+
+    def document(self, collection: str, id_or_source: str) -> Document:
+        return self.catalog.document(self.catalog.collection(collection), id_or_source)
+
+    def collections(self) -> list[Collection]:
+        return self.catalog.collections()
+
+    def strategies(self) -> list[str]:
+        """What the API lists as models: each strategy, and with each adapter those that generate."""
+        adapters = sorted(self.settings.generation.adapters)
+        generating = [strategy for strategy in STRATEGIES if strategy != "extractive"]
+        return [*STRATEGIES, *(f"{strategy}@{adapter}" for adapter in adapters for strategy in generating)]
+
+    def reindex(
+        self,
+        collection: str | None = None,
+        on_progress: "Callable[[IngestProgress], None] | None" = None,
+    ) -> dict[str, int]:
+        """Rebuild indexes from the catalog's vectors; rows by collection. No file is read.
+
+        Only a collection made by another embedder has its texts embedded again, with the configured one.
+        """
+        from rag.reindexing import reindex
+
+        chosen = [self.catalog.collection(collection)] if collection is not None else self.catalog.collections()
+        return {item.name: reindex(self.home, self.catalog, item, self.pipeline(), on_progress) for item in chosen}
+
+    def check(self) -> "list[Finding]":
+        """What is wrong with the catalog and the indexes, and what mends it."""
+        from rag.checking import check
+
+        return check(self.home, self.catalog)
+
+    def readiness(self) -> dict[str, str]:
+        """Part to ``ok``, or to the reason it can't serve. Loads nothing."""
+        parts = {"catalog": "ok", "index": "ok"}
+        parts["embedder"] = "ok" if self._embedder is not None else "not loaded yet"
+        parts["engine"] = "ok" if self._chat_model is not None else "not loaded yet"
+        try:
+            collections = self.catalog.collections()
+        except DomainQAError as error:
+            return parts | {"catalog": str(error)}
+        for collection in collections:
+            if self._embedder is None:
+                break
+            try:
+                self.retriever(collection).retrieve("ready?", 1)
+            except DomainQAError as error:
+                parts["index"] = str(error)
+        return parts
+
+    async def aclose(self) -> None:
+        self.answerer.close()
+        if self._chat_model is not None:
+            await self._chat_model.aclose()
+        self.catalog.close()

@@ -1,0 +1,1 @@
+"""Files to documents: finding them, reading each format, telling the language."""

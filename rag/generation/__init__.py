@@ -1,0 +1,1 @@
+"""Chat models: transformers in this process, or any OpenAI-compatible server over HTTP."""

@@ -1,0 +1,248 @@
+"""A chat model behind any OpenAI-compatible server, such as vLLM, reached over HTTP. Starts no server."""
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from threading import Lock
+from typing import TypeVar
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+import openai
+from openai import AsyncOpenAI, Omit, omit
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletionMessageParam
+
+from rag.config import GenerationSettings
+from rag.errors import ConfigError, EngineBusyError, EngineFaultError, EngineTimeoutError
+from rag.generation.server_errors import StreamCutShort, Translator, is_transient
+from rag.generation.server_probe import ServerProbe
+from rag.interfaces import TokenCounter
+from rag.types import FinishReason, Generated, Message, Sampling, Usage
+
+_FIRST_WAIT_S = 0.25
+_LONGEST_WAIT_S = 4.0
+_BUSY_RETRY_S = 1.0
+# What the library would otherwise take from this machine's environment and send to any server.
+_NO_ACCOUNT: dict[str, str | Omit] = {"OpenAI-Organization": omit, "OpenAI-Project": omit}
+# And what it wants to be told with each request that goes without a key.
+_NO_KEY: dict[str, str | Omit] = {"Authorization": omit}
+
+T = TypeVar("T")
+
+
+class OpenAIChatModel:
+    """The model named in the settings, on the server at ``base_url``. An adapter is a model name there.
+
+    ``timeout_s`` is for a whole answer: its wait for a place, every try, and the last token. ``window`` and ``tokens``
+    ask the server once, when first needed, and block meanwhile: call them off the event loop. May be used from
+    several event loops, each of which has ``concurrency`` places and closes its own. Beside the engine errors:
+    ``NotFoundError`` for an adapter the server doesn't have, ``DoesNotFitError`` where it says the prompt is too long.
+    """
+
+    def __init__(
+        self,
+        settings: GenerationSettings,
+        local_tokens: Callable[[], TokenCounter | None] | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        """``local_tokens`` finds the model's tokenizer for a server that doesn't count; in the model cache if unset."""
+        self._settings = settings
+        url = _checked_url(settings.base_url)
+        key = environment.get(settings.api_key_env) or None
+        self._errors = Translator(url, key, settings.api_key_env)
+        self._arguments = {
+            # Given even where there is none: the library would look for a key of its own in the environment.
+            "api_key": key or "none",
+            "base_url": url,
+            "default_headers": _NO_ACCOUNT,
+        }
+        self._headers = {} if key else _NO_KEY
+        self._probe = ServerProbe(settings, self._arguments, self._headers, self._errors, local_tokens)
+        self._lanes: WeakKeyDictionary[asyncio.AbstractEventLoop, _Lane] = WeakKeyDictionary()
+        self._lanes_lock = Lock()
+
+    def __repr__(self) -> str:
+        return f"OpenAIChatModel({self.name!r} at {self._errors.url})"
+
+    @property
+    def name(self) -> str:
+        return self._settings.model
+
+    @property
+    def window(self) -> int:
+        return self._probe.window()
+
+    @property
+    def tokens(self) -> TokenCounter:
+        """Exact where the server counts (vLLM) or the tokenizer lies on this disk, else an approximate counter."""
+        return self._probe.tokens()
+
+    async def stream(
+        self, messages: Sequence[Message], sampling: Sampling, adapter: str | None = None
+    ) -> AsyncGenerator[Generated, None]:
+        lane = self._lane()
+        if lane.active >= self._settings.concurrency + self._settings.max_queue:
+            raise EngineBusyError(
+                f"{self.name} is busy: {lane.active} answers are under way or waiting; "
+                f"come back in {_BUSY_RETRY_S:g} s",
+                _BUSY_RETRY_S,
+            )
+        deadline = asyncio.get_running_loop().time() + self._settings.timeout_s
+        lane.active += 1
+        try:
+            await self._before(deadline, lane.places.acquire())
+            try:
+                async with aclosing(self._tries(lane.client, messages, sampling, adapter, deadline)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+            finally:
+                lane.places.release()
+        finally:
+            lane.active -= 1
+
+    async def aclose(self) -> None:
+        """Closes the connections of the running event loop, and those that count."""
+        with self._lanes_lock:
+            lane = self._lanes.pop(asyncio.get_running_loop(), None)
+        if lane is not None:
+            await lane.client.close()
+        await asyncio.to_thread(self._probe.close)
+
+    async def _tries(
+        self,
+        client: AsyncOpenAI,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        adapter: str | None,
+        deadline: float,
+    ) -> AsyncGenerator[Generated, None]:
+        wait_s = _FIRST_WAIT_S
+        for left in range(self._settings.retries, -1, -1):
+            begun = False
+            try:
+                async with aclosing(self._once(client, messages, sampling, adapter, deadline)) as pieces:
+                    async for piece in pieces:
+                        begun = True
+                        yield piece
+                return
+            except (openai.APIError, StreamCutShort, ValueError) as error:
+                final = begun or left == 0 or not is_transient(error)
+                failure = self._errors.translate(error, self.name, adapter)
+            if final:
+                raise failure
+            # Half of the wait is chance, so that many who failed together don't come back together.
+            await self._before(deadline, asyncio.sleep(wait_s * (0.5 + 0.5 * random.random())))  # noqa: S311
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+    async def _once(
+        self,
+        client: AsyncOpenAI,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        adapter: str | None,
+        deadline: float,
+    ) -> AsyncGenerator[Generated, None]:
+        request = client.chat.completions.create(
+            model=adapter or self.name,
+            messages=[_message(message) for message in messages],
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seed=omit if sampling.seed is None or sampling.temperature == 0 else sampling.seed,
+            stop=list(sampling.stop) or omit,
+            stream=True,
+            stream_options={"include_usage": True},
+            extra_headers=self._headers,
+        )
+        reason: FinishReason | None = None
+        usage: Usage | None = None
+        text = ""
+        async with await self._before(deadline, request) as stream:
+            while (chunk := await self._before(deadline, anext(stream, None))) is not None:
+                if chunk.usage is not None:
+                    usage = _usage(chunk.usage)
+                for choice in chunk.choices or ():
+                    if choice.finish_reason is not None:
+                        reason = self._reason(choice.finish_reason)
+                    if choice.delta.content:
+                        text += choice.delta.content
+                        yield Generated(choice.delta.content)
+        if reason is None:
+            raise StreamCutShort
+        if usage is None:
+            usage = await asyncio.to_thread(self._count, messages, text)
+        yield Generated("", reason, usage)
+
+    def _reason(self, reason: str) -> FinishReason:
+        match reason:
+            case "stop" | "length":
+                return reason
+            case _:
+                raise EngineFaultError(f"the model server at {self._errors.url} ended the answer with {reason!r}")
+
+    def _count(self, messages: Sequence[Message], text: str) -> Usage:
+        """For servers that don't tell: as exact as ``tokens`` is."""
+        return Usage(self.tokens.count_messages(messages), self.tokens.count_text(text))
+
+    async def _before(self, deadline: float, work: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await work
+        except TimeoutError:
+            raise EngineTimeoutError(
+                f"the model server at {self._errors.url} did not finish within {self._settings.timeout_s:g} s; "
+                "see whether it is overloaded, or raise generation.timeout_s"
+            ) from None
+
+    def _lane(self) -> "_Lane":
+        """Connections and semaphores belong to the event loop that made them."""
+        loop = asyncio.get_running_loop()
+        with self._lanes_lock:
+            if loop not in self._lanes:
+                # No time limit and no tries of the library's own: the deadline is ours, and a try must stay before
+                # the first token.
+                client = AsyncOpenAI(**self._arguments, timeout=None, max_retries=0)  # type: ignore[arg-type]
+                self._lanes[loop] = _Lane(client, asyncio.Semaphore(self._settings.concurrency))
+            return self._lanes[loop]
+
+
+@dataclass(slots=True)
+class _Lane:
+    """What one event loop has: its connections, its places, and how many answers are under way or wait."""
+
+    client: AsyncOpenAI
+    places: asyncio.Semaphore
+    active: int = 0
+
+
+def _message(message: Message) -> ChatCompletionMessageParam:
+    match message.role:
+        case "system":
+            return {"role": "system", "content": message.content}
+        case "user":
+            return {"role": "user", "content": message.content}
+        case "assistant":
+            return {"role": "assistant", "content": message.content}
+
+
+def _usage(usage: CompletionUsage) -> Usage:
+    details = usage.prompt_tokens_details
+    return Usage(usage.prompt_tokens, usage.completion_tokens, details.cached_tokens if details else None)
+
+
+def _checked_url(url: str | None) -> str:
+    if url is None:
+        raise ConfigError("generation.base_url is not set; the engine 'openai' needs a server's address")
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        raise ConfigError(
+            f"generation.base_url ({parts.scheme}://***@{parts.hostname}) holds credentials; "
+            "put the key into the environment variable named by generation.api_key_env"
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"generation.base_url is {url!r}; it should read like http://127.0.0.1:8000/v1")
+    return url

@@ -1,0 +1,97 @@
+"""BM25 with Tantivy over terms that our own analyzer made. Knows rows and terms; not documents or visibility.
+
+An index is a folder of files that are written once; only its ``meta.json`` is replaced. A new generation
+may therefore begin as hard links to the files of the one before.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tantivy
+from numpy.typing import NDArray
+
+from rag.analysis import analyze
+from rag.index.ties import best_rows
+from rag.types import ScoredRow
+
+Batch = tuple[NDArray[np.int64], Sequence[str], Sequence[str | None]]
+"""Rows with their texts and the languages of these."""
+
+_TOKENIZER = "terms"
+_WRITER_HEAP_BYTES = 64_000_000
+
+
+class LexicalIndex:
+    """One generation, opened. Searches may run side by side and see the state of ``open`` or the last ``write``."""
+
+    def __init__(self, index: tantivy.Index) -> None:
+        index.register_tokenizer(_TOKENIZER, tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.whitespace()).build())
+        # Reloading by itself would start a thread that watches files which never change here.
+        index.config_reader("manual")
+        self._index = index
+        self._schema = index.schema
+        self._searcher = index.searcher()
+
+    @classmethod
+    def create(cls, folder: Path | None) -> "LexicalIndex":
+        """Make an empty index in an empty folder, or in memory."""
+        schema = (
+            tantivy.SchemaBuilder()
+            .add_unsigned_field("row", indexed=True, fast=True)
+            .add_text_field("terms", tokenizer_name=_TOKENIZER, index_option="freq")
+            .build()
+        )
+        return cls(tantivy.Index(schema, path=None if folder is None else str(folder), reuse=False))
+
+    @classmethod
+    def open(cls, folder: Path) -> "LexicalIndex":
+        """Open the index in a folder; ``ValueError`` where Tantivy cannot."""
+        return cls(tantivy.Index.open(str(folder)))
+
+    def __len__(self) -> int:
+        return int(self._searcher.num_docs)
+
+    def write(self, added: Iterable[Batch], removed: NDArray[np.int64]) -> None:
+        """Remove rows, add batches, and commit; all of it or nothing."""
+        # One thread, so that the same rows always make the same segments.
+        writer = self._index.writer(heap_size=_WRITER_HEAP_BYTES, num_threads=1)
+        if len(removed):
+            # By query: deletion by term takes a number for a signed one, and finds nothing in an unsigned field.
+            rows_query = tantivy.Query.term_set_query(self._schema, "row", removed.tolist())
+            writer.delete_documents_by_query(rows_query)
+        for rows, texts, languages in added:
+            for row, text, language in zip(rows.tolist(), texts, languages, strict=True):
+                document = tantivy.Document()
+                document.add_unsigned("row", row)
+                document.add_text("terms", " ".join(analyze(text, language)))
+                writer.add_document(document)
+        writer.commit()
+        writer.wait_merging_threads()
+        self._index.reload()
+        self._searcher = self._index.searcher()
+
+    def document_frequency(self, term: str) -> int:
+        """In how many rows the term stands; rows that were removed lately may still count."""
+        return int(self._searcher.doc_freq("terms", term))
+
+    def search(self, terms: Sequence[str], limit: int) -> list[ScoredRow]:
+        """The best ``limit`` rows that hold any of the terms, best first, equal scores by ascending row.
+
+        The query is built of terms and never parsed, so no character in them means anything.
+        """
+        query = tantivy.Query.boolean_query(
+            [
+                (tantivy.Occur.Should, tantivy.Query.term_query(self._schema, "terms", term, "freq"))
+                for term in dict.fromkeys(terms)
+            ]
+        )
+        searcher = self._searcher
+
+        def fetch(count: int) -> list[ScoredRow]:
+            hits = searcher.search(query, count, count=False).hits
+            values = searcher.fast_field_values("row", [address for _, address in hits])
+            rows = [value for value in values if isinstance(value, int)]
+            return [ScoredRow(row, score) for (score, _), row in zip(hits, rows, strict=True)]
+
+        return best_rows(fetch, limit, len(self))

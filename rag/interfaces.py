@@ -1,0 +1,95 @@
+"""The seams: protocols with their contracts. Two implementations earn one; the fakes count."""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag.types import Generated, Hit, Message, Sampling
+
+Vectors = NDArray[np.float32]
+
+
+class Embedder(Protocol):
+    """Texts to unit vectors. Queries and documents are different methods because prefixes differ per model."""
+
+    @property
+    def model(self) -> str:
+        """The model reference as configured."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the same text could get another vector: weights, prefixes, pooling, window."""
+        ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    @property
+    def max_tokens(self) -> int:
+        """The window, special tokens included. A longer text would lose its tail silently."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of the document text as the model would read it: prefix and special tokens included."""
+        ...
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """Shape (len(texts), dimension), float32, rows of norm 1, in the order given."""
+        ...
+
+    def embed_query(self, text: str) -> Vectors:
+        """Shape (dimension,), float32, norm 1."""
+        ...
+
+
+class Retriever(Protocol):
+    def retrieve(self, query: str, top_k: int) -> list[Hit]:
+        """The best ``top_k`` hits, best first. A larger ``top_k`` never changes the order of the first ones."""
+        ...
+
+    def term_weights(self, query: str) -> dict[str, float]:
+        """The query's terms by how rare they are in the collection (BM25's idf); the analyzer's terms, any language."""
+        ...
+
+
+class TokenCounter(Protocol):
+    """Counts in the served model's own tokens."""
+
+    def count_text(self, text: str) -> int:
+        """Tokens of the bare text, without template or special tokens."""
+        ...
+
+    def count_messages(self, messages: Sequence[Message]) -> int:
+        """Tokens of the rendered chat template, generation prompt included."""
+        ...
+
+
+class ChatModel(Protocol):
+    """A served model. Implementations raise the ``EngineError`` family only."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def window(self) -> int:
+        """Prompt and answer together fit in this many tokens."""
+        ...
+
+    @property
+    def tokens(self) -> TokenCounter: ...
+
+    def stream(
+        self, messages: Sequence[Message], sampling: Sampling, adapter: str | None = None
+    ) -> AsyncGenerator[Generated, None]:
+        """Yield pieces as they come; the last one has ``finish_reason`` and ``usage``.
+
+        Closing the iterator stops the generation. Nothing is retried once a piece was yielded.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Release threads and connections."""
+        ...

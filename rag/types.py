@@ -1,0 +1,379 @@
+"""The vocabulary: every value that passes between steps, as frozen slotted dataclasses.
+
+Offsets are code points into ``Document.text`` (Python string indices), half-open ``[start, end)``.
+Page numbers count from 1. Scores say in their docstring what they mean and which way is better.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+# --- documents ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A run of text below one heading, up to the next heading of any level. Sections tile the document."""
+
+    heading_path: tuple[str, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page, slide or sheet of a paged format."""
+
+    number: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A pipe table in the text. ``header`` is the header row's verbatim line; the span includes it."""
+
+    start: int
+    end: int
+    header: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A parsed file.
+
+    ``source`` names where it came from (a path relative to the ingested folder, with ``/``).
+    ``version`` is the SHA-256 of the file's bytes in hex. ``language`` is an ISO 639-1 code, or
+    ``None`` where the text is too short to tell. ``date`` is an ISO date from the file's metadata.
+    """
+
+    source: str
+    title: str
+    text: str
+    media_type: str
+    version: str
+    language: str | None = None
+    date: str | None = None
+    sections: tuple[Section, ...] = ()
+    pages: tuple[Page, ...] = ()
+    tables: tuple[Table, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A verbatim span of a document: ``text == document.text[start:end]``.
+
+    ``context`` (heading path, repeated table header) is embedded, indexed and shown to the model,
+    and counts in the embedder's window; it is never quoted.
+    """
+
+    text: str
+    context: str
+    start: int
+    end: int
+    heading_path: tuple[str, ...] = ()
+    page: int | None = None
+
+
+def embedded_text(context: str, text: str) -> str:
+    """What the embedder and the lexical index see of a chunk."""
+    return f"{context}\n{text}" if context else text
+
+
+# --- catalog ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A set of documents searched together. Embedder and analyzer belong to it; so does its tenant."""
+
+    id: int
+    tenant_id: int
+    name: str
+    embedder: str
+    """Fingerprint of the embedder whose vectors the collection holds."""
+    embedding_model: str
+    dimension: int
+    analyzer: str
+    """Fingerprint of the analyzer that made the lexical index."""
+    published_seq: int
+    """Readers see the rows with ``created_seq <= published_seq`` that were not yet retired at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A chunk as the catalog knows it, with what a citation needs of its document."""
+
+    row: int
+    """Index row: an integer that is never reused."""
+    id: str
+    document_id: str
+    version: str
+    source: str
+    title: str
+    language: str | None
+    start: int
+    end: int
+    page: int | None
+    heading_path: tuple[str, ...]
+    context: str
+    text: str
+    date: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentInfo:
+    """A document as lists show it."""
+
+    id: str
+    source: str
+    title: str
+    media_type: str
+    language: str | None
+    version: str
+    chunks: int
+    pages: int | None
+    size_bytes: int
+    updated_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A source that could not be read, and why, in one line."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What an ingest did: documents by outcome, chunks written, wall seconds.
+
+    ``seconds_by_step`` splits the wall time into parsing, chunking, embedding, storing and indexing.
+    """
+
+    added: int
+    updated: int
+    unchanged: int
+    removed: int
+    failed: tuple[Failure, ...]
+    chunks: int
+    seconds: float
+    seconds_by_step: Mapping[str, float] = field(default_factory=dict)
+
+
+# --- retrieval ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredRow:
+    """An index row and its score in one channel: higher is better, comparable within the channel only."""
+
+    row: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelScore:
+    """A hit's place in one channel: rank from 1, the channel's own score, the normalised one in [0, 1]."""
+
+    rank: int
+    score: float
+    normalised: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A retrieved chunk. ``score`` is the fused one, higher is better; ``channels`` says how it came about."""
+
+    chunk: StoredChunk
+    score: float
+    channels: Mapping[str, ChannelScore]
+
+
+# --- prompt -------------------------------------------------------------------------------------
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A numbered passage shown to the model: one span of one document, merged from one or more chunks.
+
+    ``text == document.text[start:end]``. ``number`` runs through the whole conversation.
+    """
+
+    number: int
+    document_id: str
+    version: str
+    source: str
+    title: str
+    language: str | None
+    start: int
+    end: int
+    page: int | None
+    context: str
+    text: str
+    chunk_ids: tuple[str, ...]
+    score: float
+    date: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A chunk that was retrieved and not shown, and why: ``budget``, ``duplicate`` or ``merged``."""
+
+    chunk_id: str
+    source: str
+    reason: Literal["budget", "duplicate", "merged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An earlier exchange exactly as it was rendered, so that its prompt bytes stay the same.
+
+    ``question`` is what was asked; ``user`` is the message made of it, passages included.
+    """
+
+    question: str
+    user: str
+    assistant: str
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What is sent to the model. ``tokens`` counts the rendered chat template, generation prompt included."""
+
+    messages: tuple[Message, ...]
+    evidence: tuple[Evidence, ...]
+    dropped: tuple[Dropped, ...]
+    tokens: int
+    fingerprint: str
+
+
+# --- answer -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A sentence of the answer tied to a verbatim span of a document.
+
+    ``marker`` is the number printed in the answer as ``[marker]``. ``answer_start``/``answer_end`` is the
+    sentence's span in ``Answer.text``. ``attributed`` is true where the model gave no marker and the
+    source was found afterwards. ``supported`` says whether the quote supports the sentence.
+    """
+
+    marker: int
+    document_id: str
+    source: str
+    title: str
+    page: int | None
+    start: int
+    end: int
+    quote: str
+    supported: bool
+    attributed: bool
+    answer_start: int
+    answer_end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens the model really read and wrote. ``cached_tokens`` is ``None`` where the engine doesn't tell."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NearestDocument:
+    """What an abstention points at: the documents that came closest to the question."""
+
+    document_id: str
+    source: str
+    title: str
+    score: float
+
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The end of the answer flow, the same streamed or not.
+
+    ``fallback`` is the reason in words when the text is not the model's own but the best verbatim
+    sentences, else ``None``. ``supported`` is gate B's verdict: ``None`` where nothing was checked
+    (closed book). ``timings`` are seconds by step.
+    """
+
+    text: str
+    abstained: bool
+    strategy: str
+    model: str
+    citations: tuple[Citation, ...]
+    evidence: tuple[Evidence, ...]
+    nearest: tuple[NearestDocument, ...]
+    supported: bool | None
+    fallback: str | None
+    finish_reason: FinishReason
+    usage: Usage
+    timings: Mapping[str, float]
+    search_query: str | None = None
+    """What was searched for: the question, or a follow-up rewritten to stand alone; ``None`` closed book."""
+    dropped: tuple[Dropped, ...] = ()
+    hits: tuple[Hit, ...] = ()
+    turn: Turn | None = None
+    """This exchange as rendered, to be passed back as history of the next question."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidencePacked:
+    """Event: retrieval and packing are done; generation begins."""
+
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """Event: the next piece of the answer's text. The deltas concatenate to ``Answer.text``."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Event: the last one, with the whole answer."""
+
+    answer: Answer
+
+
+AnswerEvent = EvidencePacked | TextDelta | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A piece of a model's stream. The last piece carries ``finish_reason`` and ``usage``."""
+
+    text: str
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to generate. Temperature 0 is greedy; ``seed`` matters only above it."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()

@@ -1,0 +1,114 @@
+"""What stands before every route, as plain ASGI middleware: who may ask, how much, and the headers of every response.
+
+The service listens on loopback without keys, so a web page elsewhere must not be able to use it through the
+reader's browser: the Host header must name this machine (against DNS rebinding) and a request that changes
+or costs something must not come from another page (against cross-site requests).
+"""
+
+import logging
+from collections.abc import Iterable, MutableMapping
+from typing import Any
+
+from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.errors import refusal, unexpected
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 1_000_000
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+HEADERS = {
+    # No inline script or style, nothing from elsewhere: documents and answers are not to be trusted.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+class Guard:
+    """The outermost layer of ours: headers, host, origin, size, and the last resort for bugs."""
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str], max_body_bytes: int = MAX_BODY_BYTES) -> None:
+        self._app = app
+        self._hosts = {host.lower() for host in hosts}
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        refused = self._refusal(scope)
+        if refused is not None:
+            await refused(scope, receive, send_with_headers)
+            return
+        try:
+            await self._app(scope, _limited(receive, self._max_body_bytes), send_with_headers)
+        except Exception:
+            logger.exception("unexpected error in %s %s", scope["method"], scope["path"])
+            if started:
+                raise  # half a response is out: only a broken connection can still tell the client
+            await JSONResponse(unexpected().model_dump(), 500)(scope, receive, send_with_headers)
+
+    def _refusal(self, scope: Scope) -> JSONResponse | None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "").lower()
+        if _name(host) not in self._hosts:
+            return refusal(403, f"this service does not answer to the host name {_name(host)[:100]!r}", "host")
+        if scope["method"] not in SAFE_METHODS:
+            origin = headers.get("origin")
+            if origin is not None and origin.lower().partition("://")[2] != host:
+                return refusal(403, f"requests from the page {origin[:100]!r} are not accepted", "origin")
+            if origin is None and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+                return refusal(403, "requests from other pages are not accepted", "origin")
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self._max_body_bytes:
+            return refusal(413, _too_large(self._max_body_bytes), "too_large")
+        return None
+
+
+def _name(host: str) -> str:
+    """The host without its port; IPv6 addresses keep their brackets."""
+    name, separator, port = host.rpartition(":")
+    return name if separator and not port.endswith("]") else host
+
+
+def _limited(receive: Receive, max_bytes: int) -> Receive:
+    """Count what really comes, for a body may come in pieces without saying its length."""
+    seen = 0
+
+    async def limited() -> MutableMapping[str, Any]:
+        nonlocal seen
+        message = await receive()
+        if message["type"] == "http.request":
+            seen += len(message.get("body", b""))
+            if seen > max_bytes:
+                raise HTTPException(413, _too_large(max_bytes))
+        return message
+
+    return limited
+
+
+def _too_large(max_bytes: int) -> str:
+    return f"the request's body is larger than {max_bytes} bytes"

@@ -1,0 +1,29 @@
+"""``GET /healthz``: the process answers. ``GET /readyz``: it can answer questions, or which part can't."""
+
+from importlib.metadata import version
+
+from fastapi import APIRouter, Response
+
+from rag.build import Library
+from service.api.schemas import Health, Readiness
+from service.api.threads import Threads
+
+
+def health_routes(library: Library) -> APIRouter:
+    router = APIRouter()
+    # Apart from the other routes' threads: a probe must not wait behind searches.
+    threads = Threads(1)
+
+    @router.get("/healthz")
+    async def healthz() -> Health:
+        return Health(version=version("domainqa"))
+
+    @router.get("/readyz", responses={503: {"model": Readiness, "description": "A part is not ready."}})
+    async def readyz(response: Response) -> Readiness:
+        parts = await threads.run(library.readiness)
+        ready = all(state == "ok" for state in parts.values())
+        if not ready:
+            response.status_code = 503
+        return Readiness(status="ready" if ready else "not ready", parts=parts)
+
+    return router

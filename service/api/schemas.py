@@ -1,0 +1,337 @@
+"""What goes over the wire, as pydantic models: OpenAI's schema and our extension field ``domainqa``.
+
+Knows nothing of the answer flow; ``chat.py`` translates. Requests that aren't OpenAI's refuse unknown
+fields; OpenAI's own request takes any, and ``asking.py`` decides about each.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("the text holds half of a surrogate pair, which is no character") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
+"""A string that has an encoding: JSON can smuggle in lone surrogates, on which tokenizers and databases fail."""
+
+
+class Wire(BaseModel):
+    """Base of what we send: every field is always there, ``null`` where there is nothing to say."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+
+# --- errors -------------------------------------------------------------------------------------
+
+
+class ErrorDetail(Wire):
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorBody(Wire):
+    """OpenAI's error body."""
+
+    error: ErrorDetail
+
+
+# --- chat: the request --------------------------------------------------------------------------
+
+
+class ContentPart(BaseModel):
+    """One part of a message's content. Only ``{"type": "text", "text": ...}`` is supported."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: Text
+    text: Text | None = None
+
+
+class ChatMessage(BaseModel):
+    """A message as clients send it. Extra fields of an earlier answer of ours may be sent back; they are not read."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Text | list[ContentPart] | None = None
+    name: Text | None = None
+
+
+class StreamOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    include_usage: bool = False
+    include_obfuscation: bool | None = None
+
+
+class ChatRequest(BaseModel):
+    """OpenAI's request. Its other fields are accepted at the value that changes nothing, else refused by name."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+    model: Text | None = Field(
+        default=None, description="`strategy` or `strategy@adapter`, see /v1/models; the configured one when left out."
+    )
+    messages: list[ChatMessage] = Field(
+        min_length=1, description="The last one is the question; system texts rank below the service's own rules."
+    )
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    collection: Text = Field(default="default", min_length=1, description="Extension: the documents to answer from.")
+
+
+# --- chat: the response -------------------------------------------------------------------------
+
+
+class CitationOut(Wire):
+    """A sentence of the answer tied to a verbatim span of a document. Offsets are code points, half-open."""
+
+    marker: int = Field(description="The number printed in the answer as `[marker]`.")
+    document: str = Field(description="The document's source path.")
+    document_id: str
+    title: str
+    page: int | None
+    start: int = Field(description="Span in the document's text.")
+    end: int
+    quote: str
+    supported: bool = Field(description="Whether the quote supports the sentence.")
+    attributed: bool = Field(description="The model gave no marker; the source was found afterwards.")
+    answer_start: int = Field(description="The sentence's span in the answer.")
+    answer_end: int
+
+
+class NearestOut(Wire):
+    """A document that came close to a question which the documents don't answer."""
+
+    document: str
+    document_id: str
+    title: str
+    score: float
+
+
+class EvidenceOut(Wire):
+    """A passage that was shown to the model."""
+
+    number: int
+    document: str
+    document_id: str
+    title: str
+    page: int | None
+    start: int
+    end: int
+    score: float
+
+
+class Provenance(Wire):
+    """Where the answer comes from and how far it can be trusted: the same payload streaming or not."""
+
+    abstained: bool = Field(description="The documents don't say.")
+    supported: bool | None = Field(
+        description="Whether the evidence supports the text; null where nothing was checked."
+    )
+    fallback: str | None = Field(description="Why verbatim sentences stand in for the model's own answer, if they do.")
+    strategy: str
+    collection: str
+    engine_model: str = Field(description="The model that generated the text.")
+    citations: list[CitationOut]
+    nearest: list[NearestOut]
+    evidence: list[EvidenceOut]
+    timings: dict[str, float] = Field(description="Seconds by step.")
+
+
+class PromptTokensDetails(Wire):
+    cached_tokens: int | None
+
+
+class UsageOut(Wire):
+    """Tokens the model really read and wrote."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails | None = None
+
+
+FinishOut = Literal["stop", "length"]
+
+
+class AssistantMessage(Wire):
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+    domainqa: Provenance
+
+
+class Choice(Wire):
+    index: Literal[0] = 0
+    message: AssistantMessage
+    logprobs: None = None
+    finish_reason: FinishOut
+
+
+class ChatCompletion(Wire):
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: UsageOut
+
+
+class Delta(BaseModel):
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+
+
+class ChunkChoice(Wire):
+    index: Literal[0] = 0
+    delta: Delta
+    logprobs: None = None
+    finish_reason: FinishOut | None = None
+
+
+class ChatCompletionChunk(BaseModel):
+    """One event of a stream. The chunk with the ``finish_reason`` carries ``domainqa``."""
+
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: UsageOut | None = None
+    domainqa: Provenance | None = None
+
+
+# --- models, collections, search, documents -----------------------------------------------------
+
+
+class ModelOut(Wire):
+    """A strategy, with ``@adapter`` where the model is adapted."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "domainqa"
+
+
+class ModelList(Wire):
+    """The configured strategy comes first."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelOut]
+
+
+class CollectionOut(Wire):
+    name: str
+    object: Literal["collection"] = "collection"
+    embedding_model: str
+    dimension: int
+
+
+class CollectionList(Wire):
+    object: Literal["list"] = "list"
+    data: list[CollectionOut]
+
+
+class SearchRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    query: Text = Field(min_length=1, max_length=20_000)
+    collection: Text = Field(default="default", min_length=1)
+    top_k: int | None = Field(default=None, ge=1, le=200, description="The configured number when left out.")
+
+
+class ChannelOut(Wire):
+    """A hit's place in one channel: rank from 1, the channel's own score, the normalised one in [0, 1]."""
+
+    rank: int
+    score: float
+    normalised: float
+
+
+class HitOut(Wire):
+    """``text`` is the verbatim span ``[start, end)`` of the document's text, in code points."""
+
+    document: str
+    document_id: str
+    title: str
+    page: int | None
+    heading_path: list[str]
+    start: int
+    end: int
+    score: float
+    text: str
+    channels: dict[str, ChannelOut]
+
+
+class SearchResult(Wire):
+    object: Literal["list"] = "list"
+    collection: str
+    query: str
+    hits: list[HitOut]
+
+
+class SectionOut(Wire):
+    heading_path: list[str]
+    start: int
+    end: int
+
+
+class PageOut(Wire):
+    number: int
+    start: int
+    end: int
+
+
+class DocumentOut(Wire):
+    """A document's text or a window of it: ``text`` is ``[start, end)`` of the ``length`` code points.
+
+    ``sections`` and ``pages`` are those that overlap the window, with offsets into the whole text.
+    """
+
+    id: str
+    object: Literal["document"] = "document"
+    collection: str
+    document: str = Field(description="The document's source path.")
+    title: str
+    media_type: str
+    language: str | None
+    date: str | None
+    version: str
+    length: int
+    start: int
+    end: int
+    text: str
+    sections: list[SectionOut]
+    pages: list[PageOut]
+
+
+class Health(Wire):
+    status: Literal["ok"] = "ok"
+    version: str
+
+
+class Readiness(Wire):
+    """``parts`` says ``ok`` or the reason of each part."""
+
+    status: Literal["ready", "not ready"]
+    parts: dict[str, str]
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorBody, "description": "The request is wrong; the message says what to change."},
+    "5XX": {"model": ErrorBody, "description": "The service or the model behind it failed."},
+}
+"""What every route may answer with besides its own."""

@@ -1,0 +1,146 @@
+"""``domainqa documents``: what a collection holds, what could not be read, and taking something out."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from rag.types import Document, DocumentInfo
+from service.cli import output, session
+from service.cli.options import Collection, JsonOutput, Yes
+
+app = typer.Typer(no_args_is_help=True, help="The documents of a collection.")
+
+IdOrSource = Annotated[
+    str, typer.Argument(metavar="ID_OR_SOURCE", help="The document's id, or its path as `documents list` shows it.")
+]
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    collection: Collection = "default",
+    failed: Annotated[bool, typer.Option("--failed", help="List what could not be read instead, and why.")] = False,
+    as_json: JsonOutput = False,
+) -> None:
+    """List the documents."""
+    with session.of(ctx).library() as library:
+        found = library.catalog.collection(collection)
+        documents = [] if failed else library.catalog.documents(found)
+        failures = library.catalog.failures(found)
+    if failed:
+        if as_json:
+            output.print_json({"failed": [{"source": each.source, "reason": each.reason} for each in failures]})
+        elif failures:
+            output.print_table(("document", "reason"), [(each.source, each.reason) for each in failures])
+        else:
+            output.note(f"everything in collection {collection!r} could be read")
+        return
+    if as_json:
+        output.print_json({"documents": [_as_json(each) for each in documents]})
+        return
+    rows = [
+        (
+            each.source,
+            output.one_line(each.title),
+            each.language,
+            each.pages,
+            each.chunks,
+            output.size(each.size_bytes),
+            each.updated_at,
+        )
+        for each in documents
+    ]
+    columns = ("document", "title", "language", "pages", "chunks", "size", "updated")
+    output.print_table(columns, rows, numbers=("pages", "chunks", "size"))
+    unread = f"; {len(failures)} could not be read, see --failed" if failures else ""
+    output.note(f"{len(documents)} documents{unread}")
+
+
+@app.command("show")
+def show(
+    ctx: typer.Context,
+    document: IdOrSource,
+    collection: Collection = "default",
+    text: Annotated[bool, typer.Option("--text", help="Print the text that was read from the file.")] = False,
+    as_json: JsonOutput = False,
+) -> None:
+    """Show a document: where it is from, its headings, its text."""
+    with session.of(ctx).library() as library:
+        found = library.catalog.collection(collection)
+        info = library.catalog.document_info(found, document)
+        content = library.catalog.document(found, info.id)
+    if as_json:
+        shown = _as_json(info) | _content_as_json(content)
+        output.print_json(shown | {"text": content.text} if text else shown)
+    elif text:
+        # A pipe gets the text as it is; a terminal must not obey it.
+        sys.stdout.write(output.printable(content.text) if sys.stdout.isatty() else content.text)
+        sys.stdout.write("" if content.text.endswith("\n") else "\n")
+    else:
+        _print(info, content)
+
+
+@app.command("remove")
+def remove(ctx: typer.Context, document: IdOrSource, collection: Collection = "default", yes: Yes = False) -> None:
+    """Remove a document from the collection; the file itself stays."""
+    with session.of(ctx).library() as library:
+        found = library.catalog.collection(collection)
+        info = library.catalog.document_info(found, document)
+        if not yes:
+            typer.confirm(f"Remove {output.name(info.source)} from {output.name(collection)}?", abort=True, err=True)
+        library.remove_document(collection, info.id)
+    output.print_text(f"removed {output.name(info.source)} ({info.chunks} chunks)")
+
+
+def _as_json(info: DocumentInfo) -> dict[str, output.Json]:
+    return {
+        "document": info.source,
+        "document_id": info.id,
+        "title": info.title,
+        "media_type": info.media_type,
+        "language": info.language,
+        "version": info.version,
+        "pages": info.pages,
+        "chunks": info.chunks,
+        "size_bytes": info.size_bytes,
+        "updated_at": info.updated_at,
+    }
+
+
+def _content_as_json(document: Document) -> dict[str, output.Json]:
+    return {
+        "date": document.date,
+        "length": len(document.text),
+        "sections": [
+            {"heading_path": list(each.heading_path), "start": each.start, "end": each.end}
+            for each in document.sections
+        ],
+    }
+
+
+def _print(info: DocumentInfo, document: Document) -> None:
+    facts = {
+        "document": output.name(info.source),
+        "id": info.id,
+        "type": info.media_type,
+        "language": info.language,
+        "date": document.date,
+        "pages": info.pages,
+        "chunks": info.chunks,
+        "characters": len(document.text),
+        "file size": output.size(info.size_bytes),
+        "SHA-256": info.version,
+        "updated": info.updated_at,
+    }
+    console = output.stdout()
+    console.print(Text(output.one_line(info.title), style="bold"))
+    for label, value in facts.items():
+        if value is not None:
+            console.print(Text(f"  {label + ':':<12} {output.one_line(str(value))}"), soft_wrap=True)
+    headings = dict.fromkeys(each.heading_path for each in document.sections if each.heading_path)
+    if headings:
+        console.print(Text("  headings:"))
+        for path in headings:
+            console.print(Text("  " * (len(path) + 1) + output.one_line(path[-1])))

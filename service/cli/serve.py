@@ -1,0 +1,59 @@
+"""``domainqa serve``: the API and the page, until it is told to stop."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli import output, session
+from service.cli.waiting import Waiting
+
+if TYPE_CHECKING:
+    from rag.build import Library
+
+
+def serve(
+    ctx: typer.Context,
+    host: Annotated[
+        str | None,
+        typer.Option("--host", metavar="HOST", help="Address to listen on, of this machine only [server.host]."),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", "-p", metavar="PORT", min=0, max=65535, help="0 takes a free one [server.port]."),
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Try configuration, address and models, then stop.")] = False,
+) -> None:
+    """Serve the page and the API on this machine."""
+    # Brings the web framework; the port is taken before models are loaded.
+    from service.api import serving
+
+    own = session.of(ctx)
+    settings = own.settings()
+    host = settings.server.host if host is None else host
+    port = settings.server.port if port is None else port
+    with serving.bind(host, port) as listener:
+        own.provide(chat=True)
+        library = _ready_library(own)
+        if check:
+            asyncio.run(library.aclose())
+            output.print_text(f"ready to serve at {serving.url_of(listener)}")
+            return
+        serving.serve(library, host, port, listener=listener, on_ready=_announce)
+
+
+def _ready_library(own: session.Session) -> "Library":
+    """With its models loaded, so that the first question doesn't wait for them."""
+    with Waiting("opening the library") as waiting:
+        library = own.open(waiting.say)
+        try:
+            library.warm_up()
+        except BaseException:
+            asyncio.run(library.aclose())
+            raise
+    return library
+
+
+def _announce(url: str) -> None:
+    output.print_text(url)
+    output.note("Ctrl-C stops the service")

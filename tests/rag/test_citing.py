@@ -1,0 +1,106 @@
+"""Markers, attribution and support: nothing comes out that has no source."""
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag.citing import Cited, MarkerFilter, cite
+from rag.fakes import FakeEmbedder
+from rag.matching import Similarity
+from rag.types import Evidence
+
+OIL = "The gear oil of the ZP-40/2 is changed every 2,000 operating hours. Never mix oils."
+SEAL = "The seal kit is ZP-1001. It costs 12.50 EUR."
+
+
+def passage(number: int, text: str, start: int = 100) -> Evidence:
+    return Evidence(
+        number,
+        f"d{number}",
+        "v",
+        f"{number}.md",
+        "Manual",
+        "en",
+        start,
+        start + len(text),
+        None,
+        "Manual",
+        text,
+        (),
+        1.0,
+    )
+
+
+EVIDENCE = [passage(1, OIL), passage(2, SEAL, 7)]
+
+
+def cited(text: str) -> Cited:
+    return cite(text, EVIDENCE, Similarity(FakeEmbedder()), lambda evidence, offset: 4)
+
+
+def filtered(pieces: list[str], valid: list[int]) -> str:
+    markers = MarkerFilter(valid)
+    return "".join([*(markers.feed(piece) for piece in pieces), markers.flush()])
+
+
+@given(st.lists(st.text(alphabet="ab []【】0123,; ", max_size=6), max_size=12), st.sets(st.integers(0, 40)))
+def test_no_marker_without_a_source_comes_out_and_pieces_do_not_matter(pieces: list[str], valid: set[int]) -> None:
+    streamed = filtered(pieces, sorted(valid))
+    assert streamed == filtered(["".join(pieces)], sorted(valid))
+    found = re.findall(r"[\[【]\s*(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\s*[\]】]", streamed)
+    assert {int(n) for group in found for n in group.replace(";", ",").split(",")} <= valid
+
+
+def test_half_a_marker_is_never_shown() -> None:
+    markers = MarkerFilter([1])
+    assert markers.feed("Yes [") == "Yes "
+    assert markers.feed("1") == ""
+    assert markers.feed("].") == "[1]."
+    assert markers.feed(" No [1") == " No "
+    assert markers.flush() == ""
+
+
+def test_lists_and_other_brackets() -> None:
+    assert filtered(["a [1, 2; 9] b [see] c [12a]"], [1, 2]) == "a [1][2] b [see] c [12a]"
+
+
+def test_a_marked_sentence_is_tied_to_the_best_sentence_of_its_passage() -> None:
+    result = cited("The oil of the ZP-40/2 is changed every 2000 operating hours [1].")
+    (citation,) = result.citations
+    assert result.supported is True
+    assert (citation.marker, citation.attributed, citation.supported, citation.page) == (1, False, True, 4)
+    assert citation.quote == "The gear oil of the ZP-40/2 is changed every 2,000 operating hours."
+    assert OIL[citation.start - 100 : citation.end - 100] == citation.quote
+
+
+def test_a_wrong_number_or_identifier_is_not_supported() -> None:
+    assert cited("The gear oil of the ZP-40/2 is changed every 3,000 operating hours [1].").supported is False
+    assert cited("The gear oil of the ZP-41/2 is changed every 2,000 operating hours [1].").supported is False
+    assert cited("The seal kit costs 12.50 EUR [1].").supported is False
+
+
+def test_an_answer_without_markers_is_attributed_afterwards() -> None:
+    text = "The seal kit costs 12.50 EUR."
+    (citation,) = cited(text).citations
+    assert (citation.marker, citation.attributed, citation.supported) == (2, True, True)
+    assert text[citation.answer_start : citation.answer_end] == text
+
+
+def test_one_unsupported_sentence_spoils_the_answer_and_is_marked() -> None:
+    result = cited("The seal kit costs 12.50 EUR [2]. It ships on Mondays to Kenya [2].")
+    assert result.supported is False
+    assert [citation.supported for citation in result.citations] == [True, False]
+
+
+def test_a_marker_behind_the_full_stop_belongs_to_the_sentence_before() -> None:
+    text = "The seal kit costs 12.50 EUR. [2] Never mix oils. [1]"
+    result = cited(text)
+    assert [(text[c.answer_start : c.answer_end], c.marker) for c in result.citations] == [
+        ("The seal kit costs 12.50 EUR. [2]", 2),
+        ("Never mix oils. [1]", 1),
+    ]
+
+
+def test_a_text_without_sentences_has_no_verdict() -> None:
+    assert cited("") == cited(" [1] ") == Cited((), None)

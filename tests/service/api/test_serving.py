@@ -1,0 +1,77 @@
+"""Taking a port, refusing what is unsafe, and ending gracefully."""
+
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from rag.errors import ConfigError
+from service.api.app import check_bind
+from service.api.serving import bind, url_of
+
+# Runs in a process of its own, since signals belong to a process's main thread.
+PROGRAM = """
+import sys
+from types import SimpleNamespace
+from rag.config import Settings
+from service.api.serving import serve
+
+async def aclose():
+    print("closed", flush=True)
+
+library = SimpleNamespace(settings=Settings(), answerer=None, aclose=aclose)
+serve(library, "127.0.0.1", 0, on_ready=lambda url: print(url, flush=True))
+print("returned", flush=True)
+"""
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_loopback_may_be_bound(host):
+    check_bind(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.1.5", "example.com", "localhost.example.com", "*"])
+def test_other_hosts_are_refused(host):
+    with pytest.raises(ConfigError, match="no access keys"):
+        check_bind(host)
+    with pytest.raises(ConfigError):
+        bind(host, 0)
+
+
+def test_a_busy_port_is_one_clear_line():
+    with bind("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port}: Address already in use") as caught:
+            bind("127.0.0.1", port)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_address_is_where_it_listens():
+    with bind("127.0.0.1", 0) as listener:
+        assert url_of(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    if socket.has_ipv6:
+        try:
+            listener = bind("::1", 0)
+        except ConfigError:
+            pytest.skip("this machine has no IPv6")
+        with listener:
+            assert url_of(listener).startswith("http://[::1]:")
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "returns"), [(signal.SIGINT, 0, True), (signal.SIGTERM, -signal.SIGTERM, False)]
+)
+def test_a_signal_ends_it_gracefully(sent, code, returns):
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        with urllib.request.urlopen(f"{url}healthz", timeout=10) as response:
+            assert response.status == 200
+        process.send_signal(sent)
+        rest = process.stdout.read().split()
+        assert process.wait(20) == code
+    assert rest == (["closed", "returned"] if returns else ["closed"])
