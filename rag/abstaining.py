@@ -17,6 +17,7 @@ from rag.types import Hit, NearestDocument
 _HITS_JUDGED = 3
 _SEPARATORS = re.compile(r"[-/._\s\u2010-\u2013\u2212]+")
 _NEAREST = 3
+_MARKERS = re.compile(r"\[\d+\]")
 
 _NEAREST_HEADING = {
     "en": "The nearest documents are:",
@@ -90,5 +91,5 @@ def nearest_documents(hits: Sequence[Hit]) -> tuple[NearestDocument, ...]:
 
 def says_not_said(text: str) -> bool:
     """Whether a model's reply is, or begins with, the abstention it was told to give."""
-    words = analyze(text, None)
+    words = analyze(_MARKERS.sub(" ", text), None)
     return any(words[: len(said)] == said for sentence in NOT_SAID.values() for said in [analyze(sentence, None)])

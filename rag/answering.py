@@ -17,15 +17,17 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from rag import abstaining, prompting
+from rag.adapters import KnownAdapters
 from rag.catalog import Catalog
-from rag.citing import Cited, MarkerFilter, cite
+from rag.citing import Cited, MarkerFilter, cite, quote
 from rag.config import Settings
 from rag.errors import DoesNotFitError, NotFoundError, UsageError
-from rag.extracting import excerpt_text, extract
+from rag.extracting import extract
 from rag.interfaces import ChatModel, Retriever
+from rag.languages import is_text
 from rag.matching import Similarity
-from rag.packing import Packed, pack, pack_documents
-from rag.rewriting import standalone
+from rag.packing import Packed, contains, pack, pack_documents
+from rag.rewriting import ModelRewriter, by_rules
 from rag.types import (
     Answer,
     AnswerEvent,
@@ -38,6 +40,7 @@ from rag.types import (
     Hit,
     Message,
     Prompt,
+    Rewriting,
     Sampling,
     TextDelta,
     Turn,
@@ -78,10 +81,12 @@ class _Run:
     question: Question
     strategy: str
     adapter: str | None
-    query: str
-    """The question made to stand alone: what is searched for and judged."""
+    rewriting: Rewriting | None = None
+    retriever: Retriever | None = None
     hits: tuple[Hit, ...] = ()
     term_weights: Mapping[str, float] = field(default_factory=dict)
+    shown: tuple[Evidence, ...] = ()
+    """The evidence of earlier turns whose documents are still as they were: no other may be cited any longer."""
     prompt: Prompt | None = None
     packed: Packed = field(default_factory=lambda: Packed((), (), 0))
     timings: dict[str, float] = field(default_factory=dict)
@@ -97,13 +102,32 @@ class _Run:
             self.timings[step] = self.timings.get(step, 0.0) + time.perf_counter() - start
 
     @property
-    def shown(self) -> tuple[Evidence, ...]:
-        """The evidence of earlier turns, still in the conversation."""
+    def query(self) -> str:
+        """The question made to stand alone: what is searched for and judged."""
+        return self.rewriting.query if self.rewriting is not None else self.question.text
+
+    @property
+    def earlier(self) -> tuple[Evidence, ...]:
+        """The evidence of earlier turns, which the model sees."""
         return tuple(item for turn in self.question.history if isinstance(turn, Turn) for item in turn.evidence)
+
+    @property
+    def next_number(self) -> int:
+        return max((item.number for item in self.earlier), default=0) + 1
 
     @property
     def citable(self) -> tuple[Evidence, ...]:
         return (*self.shown, *self.packed.evidence)
+
+    @property
+    def relevant(self) -> tuple[Evidence, ...]:
+        """The passages of this question's hits, those that an earlier turn has shown included."""
+        again = []
+        for item in self.shown:
+            scores = [hit.score for hit in self.hits if contains(item, hit.chunk)]
+            if scores:
+                again.append(replace(item, score=max(scores)))
+        return (*again, *self.packed.evidence)
 
 
 class Answerer:
@@ -116,6 +140,7 @@ class Answerer:
         retriever: Callable[[Collection], Retriever],
         similarity: Callable[[], Similarity],
         chat_model: Callable[[], ChatModel],
+        adapters: KnownAdapters | None = None,
     ) -> None:
         """The callables are asked when first needed: an extractive answer loads no chat model."""
         self._settings = settings
@@ -123,6 +148,8 @@ class Answerer:
         self._retriever = retriever
         self._similarity = similarity
         self._chat_model = chat_model
+        self._adapters = adapters or KnownAdapters(settings.generation.adapters)
+        self._rewriter = ModelRewriter()
         self._threads = ThreadPoolExecutor(settings.server.threads, thread_name_prefix="answering")
 
     async def answer(self, question: Question) -> Answer:
@@ -135,19 +162,24 @@ class Answerer:
 
     async def stream(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
         """Evidence, text, answer. Raises ``UsageError`` before any event, ``EngineError`` at any time."""
-        run = self._begin(question)
         started = time.perf_counter()
+        run = await self._thread(self._begin, question)
         if run.strategy != "base":
             collection = await self._thread(self._catalog.collection, question.collection)
+            with run.timed("rewriting"):
+                run.rewriting = await self._rewrite(question)
             with run.timed("retrieval"):
                 enough = await self._thread(self._retrieve, run, collection)
-            if enough:
-                with run.timed("packing"):
-                    run.packed = await self._thread(self._pack, run)
-            if not run.packed.evidence:
+            if not enough:
                 async for event in self._abstain(run, started):
                     yield event
                 return
+            with run.timed("packing"):
+                run.packed = await self._thread(self._pack, run)
+        if run.strategy != "extractive":
+            with run.timed("prompting"):
+                run.prompt = await self._thread(self._build_prompt, run)
+        if run.strategy != "base":
             yield EvidencePacked(run.packed.evidence)
         ending = self._extracted(run, started, None) if run.strategy == "extractive" else self._generated(run, started)
         async with aclosing(ending) as events:
@@ -167,14 +199,31 @@ class Answerer:
             raise UsageError("the extractive strategy generates nothing, so it takes no adapter")
         if not question.text.strip():
             raise UsageError("the question is empty")
-        return _Run(question, strategy, adapter or None, standalone(question.text, question.history))
+        if not is_text(question.text):
+            raise UsageError(f"the question {question.text!r} is not valid Unicode text")
+        name = self._adapters.find(adapter).name if adapter else None
+        return _Run(question, strategy, name)
+
+    async def _rewrite(self, question: Question) -> Rewriting:
+        if not question.history or self._settings.answering.rewriting == "rules":
+            return by_rules(question.text, question.history)
+        model = await self._thread(self._chat_model)
+        return await self._rewriter.rewrite(model, question.text, question.history)
 
     def _retrieve(self, run: _Run, collection: Collection) -> bool:
         """Fill the run's hits and pass gate A: whether there is evidence."""
-        retriever = self._retriever(collection)
-        run.hits = tuple(retriever.retrieve(run.query, self._settings.retrieval.top_k))
-        run.term_weights = retriever.term_weights(run.query)
+        run.retriever = self._retriever(collection)
+        run.hits = tuple(run.retriever.retrieve(run.query, self._settings.retrieval.top_k))
+        run.term_weights = run.retriever.term_weights(run.query)
+        versions = {item.document_id: self._version(collection, item.document_id) for item in run.earlier}
+        run.shown = tuple(item for item in run.earlier if versions[item.document_id] == item.version)
         return abstaining.has_evidence(run.query, run.hits, run.term_weights, self._settings.answering)
+
+    def _version(self, collection: Collection, document_id: str) -> str | None:
+        try:
+            return self._catalog.document_info(collection, document_id).version
+        except NotFoundError:
+            return None
 
     def _pack(self, run: _Run) -> Packed:
         settings = self._settings.packing
@@ -186,6 +235,7 @@ class Answerer:
                 counter=_FreeCounter(),
                 read_span=partial(self._read_span, run),
                 shown=run.shown,
+                first=run.next_number,
             )
         model = self._chat_model()
         room = self._room(run, model)
@@ -195,9 +245,10 @@ class Answerer:
             for hit in run.hits:
                 scores.setdefault((hit.chunk.document_id, hit.chunk.version), hit.score)
             documents = [(key[0], self._document(run, *key), score) for key, score in scores.items()]
-            first = max((item.number for item in run.shown), default=0) + 1
-            packed = pack_documents(documents, budget_tokens=budget, counter=model.tokens, first=first)
-            if not packed.evidence:
+            packed = pack_documents(
+                documents, budget_tokens=budget, counter=model.tokens, shown=run.shown, first=run.next_number
+            )
+            if not packed.evidence and all(item.reason == "budget" for item in packed.dropped):
                 raise DoesNotFitError(
                     f"none of the {len(documents)} nearest documents fits the {budget} tokens there are for "
                     "whole documents; use the rag strategy or raise packing.max_stuffed_tokens"
@@ -211,8 +262,9 @@ class Answerer:
             read_span=partial(self._read_span, run),
             order=settings.order,
             shown=run.shown,
+            first=run.next_number,
         )
-        if not packed.evidence and not run.shown:
+        if not packed.evidence and all(item.reason == "budget" for item in packed.dropped):
             raise DoesNotFitError(
                 f"no passage fits the {budget} tokens there are for evidence; "
                 "shorten the question or its history, or raise packing.max_evidence_tokens"
@@ -236,7 +288,8 @@ class Answerer:
     def _max_tokens(self, question: Question) -> int:
         return question.max_tokens or self._settings.generation.max_answer_tokens
 
-    def _build_prompt(self, run: _Run, model: ChatModel) -> Prompt:
+    def _build_prompt(self, run: _Run) -> Prompt:
+        model = self._chat_model()
         question, grounded = run.question, run.strategy != "base"
         messages = prompting.build(
             question.text,
@@ -264,26 +317,26 @@ class Answerer:
     async def _extracted(self, run: _Run, started: float, fallback: str | None) -> AsyncGenerator[AnswerEvent, None]:
         with run.timed("extracting"):
             excerpts = await self._thread(
-                extract,
-                run.query,
-                run.packed.evidence or run.shown,
-                self._similarity(),
-                max_sentences=self._settings.answering.max_sentences,
-                term_weights=run.term_weights,
+                lambda: extract(
+                    run.query,
+                    run.relevant,
+                    self._similarity(),
+                    max_sentences=self._settings.answering.max_sentences,
+                    term_weights=run.term_weights,
+                )
             )
         if not excerpts:
             async for event in self._abstain(run, started):
                 yield event
             return
-        text = excerpt_text(excerpts)
+        pieces = [excerpt.piece for excerpt in excerpts]
+        text, cited = await self._thread(quote, pieces, partial(self._page_of, run))
         yield TextDelta(text)
-        cited = await self._thread(self._cite, run, text)
         yield Finished(replace(self._answer(run, text, started, cited), fallback=fallback))
 
     async def _generated(self, run: _Run, started: float) -> AsyncGenerator[AnswerEvent, None]:
         model = await self._thread(self._chat_model)
-        with run.timed("prompting"):
-            run.prompt = await self._thread(self._build_prompt, run, model)
+        assert run.prompt is not None
         grounded = run.strategy != "base"
         holds_back = grounded and self._settings.answering.unsupported == "extract"
         markers = MarkerFilter([item.number for item in run.citable])
@@ -310,9 +363,10 @@ class Answerer:
             text = text.strip()
         if grounded and (abstaining.says_not_said(text) or not text.strip()):
             nearest = abstaining.nearest_documents(run.hits)
-            if holds_back:
-                text = abstaining.abstention_text(run.question.text, nearest)
-                yield TextDelta(text)
+            if holds_back or not text.strip():
+                said = abstaining.abstention_text(run.question.text, nearest)
+                text = said if holds_back else text + said
+                yield TextDelta(said)
             answer = self._answer(run, text, started, Cited((), None), usage, finish, model.name)
             yield Finished(replace(answer, abstained=True, nearest=nearest))
             return
@@ -322,7 +376,9 @@ class Answerer:
                 async with aclosing(self._extracted(run, started, NOT_SUPPORTED)) as events:
                     async for event in events:
                         if isinstance(event, Finished):
-                            event = Finished(replace(event.answer, usage=usage, model=model.name))
+                            event = Finished(
+                                replace(event.answer, usage=_sum(event.answer.usage, usage), model=model.name)
+                            )
                         yield event
                 return
             yield TextDelta(text)
@@ -332,7 +388,8 @@ class Answerer:
 
     def _cite(self, run: _Run, text: str) -> Cited:
         with run.timed("citing"):
-            return cite(text, run.citable, self._similarity(), partial(self._page_of, run))
+            weights = run.retriever.term_weights(text) if run.retriever is not None else None
+            return cite(text, run.citable, self._similarity(), partial(self._page_of, run), weights)
 
     def _read_span(self, run: _Run, document_id: str, version: str, start: int, end: int) -> str:
         return self._document(run, document_id, version).text[start:end]
@@ -371,6 +428,7 @@ class Answerer:
             text=text,
             abstained=False,
             strategy=run.strategy if run.adapter is None else f"{run.strategy}@{run.adapter}",
+            adapter=run.adapter,
             model=model,
             citations=cited.citations,
             evidence=run.packed.evidence,
@@ -378,9 +436,10 @@ class Answerer:
             supported=cited.supported,
             fallback=None,
             finish_reason=finish,
-            usage=usage or Usage(),
+            usage=_sum(run.rewriting.usage if run.rewriting is not None else Usage(), usage or Usage()),
             timings=dict(run.timings),
-            search_query=run.query if run.strategy != "base" else None,
+            search_query=run.rewriting.query if run.rewriting is not None else None,
+            rewriting=run.rewriting,
             dropped=run.packed.dropped,
             hits=run.hits,
             turn=Turn(run.question.text, user, text, run.packed.evidence),
@@ -389,6 +448,16 @@ class Answerer:
     async def _thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    """Both; the cached tokens of those that tell."""
+    told = [usage.cached_tokens for usage in (one, other) if usage.cached_tokens is not None]
+    return Usage(
+        one.prompt_tokens + other.prompt_tokens,
+        one.completion_tokens + other.completion_tokens,
+        sum(told) if told else None,
+    )
 
 
 _UNBOUNDED = 1 << 30

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import RLock
+from threading import Lock
 from typing import TYPE_CHECKING
 
+from rag.adapters import KnownAdapters
 from rag.answering import STRATEGIES, Answerer
 from rag.catalog import Catalog
-from rag.catalog.catalog import CATALOG_FILE
 from rag.config import Settings
-from rag.errors import DomainQAError
-from rag.interfaces import ChatModel, Embedder, Retriever
+from rag.errors import DomainQAError, EngineUnavailableError
+from rag.interfaces import AdapterSource, ChatModel, Embedder, ModelServer, Retriever
 from rag.matching import Similarity
 from rag.models import default_cache, resolve
 from rag.types import Collection, Document, DocumentInfo, Hit, IngestReport
@@ -41,61 +41,87 @@ class Library:
         *,
         embedder: Embedder | None = None,
         chat_model: ChatModel | None = None,
+        server: ModelServer | None = None,
+        adapters: AdapterSource | None = None,
         progress: Note | None = None,
     ) -> None:
+        """``server`` is where the engine `vllm` is found; whoever runs it passes it in.
+
+        ``adapters`` are those besides the ones that the settings name.
+        """
         self.home = home
         self.settings = settings
-        self.catalog = Catalog.open(home / CATALOG_FILE)
+        self.catalog = Catalog.open(home)
         self._note = progress or _say_nothing
         self._embedder = embedder
         self._chat_model = chat_model
+        self._server = server
         self._similarity: Similarity | None = None
         self._retrievers: dict[int, Retriever] = {}
-        self._lock = RLock()
-        self.answerer = Answerer(settings, self.catalog, self.retriever, self.similarity, self.chat_model)
+        self._lock = Lock()
+        # Held for as long as a model loads, so what is loaded already is never asked for under it. One for both models:
+        # transformers sets global state while it loads.
+        self._loading = Lock()
+        self.adapters = KnownAdapters(settings.generation.adapters, adapters)
+        self.answerer = Answerer(
+            settings, self.catalog, self.retriever, self.similarity, self.chat_model, self.adapters
+        )
 
     # --- parts ------------------------------------------------------------------------------------
 
     def embedder(self) -> Embedder:
-        with self._lock:
-            if self._embedder is None:
-                from rag.embedding import SentenceTransformerEmbedder
-
-                settings = self.settings.embedding
-                folder = resolve(settings.model, default_cache(), lambda update: self._note(str(update)))
-                self._note(f"loading {settings.model}")
-                self._embedder = SentenceTransformerEmbedder(folder, settings, settings.model)
-            return self._embedder
+        if self._embedder is None:
+            with self._loading:
+                if self._embedder is None:
+                    self._embedder = self._load_embedder()
+        return self._embedder
 
     def chat_model(self) -> ChatModel:
-        with self._lock:
-            if self._chat_model is None:
-                settings = self.settings.generation
-                if settings.engine == "openai":
-                    from rag.generation.openai_server import OpenAIChatModel
+        if self._chat_model is None:
+            with self._loading:
+                if self._chat_model is None:
+                    self._chat_model = self._load_chat_model()
+        return self._chat_model
 
-                    self._chat_model = OpenAIChatModel(settings)
-                else:
-                    from rag.generation.local import LocalChatModel
+    def _load_embedder(self) -> Embedder:
+        from rag.embedding import SentenceTransformerEmbedder
 
-                    folder = resolve(settings.model, default_cache(), lambda update: self._note(str(update)))
-                    self._note(f"loading {settings.model}")
-                    self._chat_model = LocalChatModel(folder, settings)
-            return self._chat_model
+        settings = self.settings.embedding
+        folder = resolve(settings.model, default_cache(), lambda update: self._note(str(update)))
+        self._note(f"loading {settings.model}")
+        return SentenceTransformerEmbedder(folder, settings, settings.model)
+
+    def _load_chat_model(self) -> ChatModel:
+        settings = self.settings.generation
+        if settings.engine in ("openai", "vllm"):
+            from rag.generation.openai_server import OpenAIChatModel
+
+            if settings.engine == "vllm" and self._server is None:
+                raise EngineUnavailableError(
+                    "generation.engine is 'vllm', and nobody runs it for this library; "
+                    "use `domainqa serve` or `domainqa engine up`, or pass `server`"
+                )
+            return OpenAIChatModel(settings, server=self._server)
+        from rag.generation.local import LocalChatModel
+
+        folder = resolve(settings.model, default_cache(), lambda update: self._note(str(update)))
+        self._note(f"loading {settings.model}")
+        return LocalChatModel(folder, settings, self.adapters)
 
     def similarity(self) -> Similarity:
+        embedder = self.embedder()
         with self._lock:
             if self._similarity is None:
-                self._similarity = Similarity(self.embedder(), self.settings.embedding.languages)
+                self._similarity = Similarity(embedder, self.settings.embedding.languages)
             return self._similarity
 
     def retriever(self, collection: Collection) -> Retriever:
+        from rag.index.snapshot import IndexReader
+        from rag.retrieval import HybridRetriever
+
+        embedder = self.embedder()
         with self._lock:
             if collection.id not in self._retrievers:
-                from rag.index.snapshot import IndexReader
-                from rag.retrieval import HybridRetriever
-
-                embedder = self.embedder()
                 self._retrievers[collection.id] = HybridRetriever(
                     self.catalog,
                     collection.id,
@@ -162,7 +188,7 @@ class Library:
 
     def strategies(self) -> list[str]:
         """What the API lists as models: each strategy, and with each adapter those that generate."""
-        adapters = sorted(self.settings.generation.adapters)
+        adapters = self.adapters.names()
         generating = [strategy for strategy in STRATEGIES if strategy != "extractive"]
         return [*STRATEGIES, *(f"{strategy}@{adapter}" for adapter in adapters for strategy in generating)]
 
@@ -190,7 +216,10 @@ class Library:
         """Part to ``ok``, or to the reason it can't serve. Loads nothing."""
         parts = {"catalog": "ok", "index": "ok"}
         parts["embedder"] = "ok" if self._embedder is not None else "not loaded yet"
-        parts["engine"] = "ok" if self._chat_model is not None else "not loaded yet"
+        if self._server is not None:
+            parts["engine"] = self._server.state()
+        else:
+            parts["engine"] = "ok" if self._chat_model is not None else "not loaded yet"
         try:
             collections = self.catalog.collections()
         except DomainQAError as error:

@@ -1,16 +1,18 @@
 """Answer text to citations that were checked: markers, attribution, support. Knows nothing of how the text was made.
 
-A marker ``[n]`` without a passage ``n`` never comes out, streamed or not. Sentences without a marker in an answer that
-cites nothing are attributed to evidence afterwards, and the citation says so.
+A marker ``[n]`` without a passage ``n`` never comes out, streamed or not. Sentences without a marker are attributed to
+evidence afterwards where it supports them, and the citation says so.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rag.analysis import analyze
-from rag.matching import Piece, Similarity, TermMatcher, facts, numbers, pieces_of
+from rag.languages import language_by_script
+from rag.matching import Piece, Similarity, TermMatcher, pieces_of
 from rag.sentences import sentence_spans
+from rag.supporting import objection
 from rag.types import Citation, Evidence
 
 PageOf = Callable[[Evidence, int], int | None]
@@ -19,10 +21,13 @@ PageOf = Callable[[Evidence, int], int | None]
 _MARKER = re.compile(r"[\[【]\s*(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\s*[\]】]")
 _OPENING = "[【"
 _LONGEST_MARKER = 40
+_LINE = re.compile(r"[^\n]+")
 _LEADING_MARKERS = re.compile(r"(?:\s*\[\d+\])+")
 _MIN_COVERAGE = 0.5
 _MIN_COSINE = 0.6
 _MIN_COVERAGE_WITH_COSINE = 0.3
+_PIECES_JUDGED = 32
+"""Of each group of passages, those that cover most: a whole document holds thousands, and each takes an embedding."""
 
 
 class MarkerFilter:
@@ -82,34 +87,55 @@ class _Sentence:
     markers: tuple[int, ...]
 
 
-def cite(text: str, evidence: Sequence[Evidence], similarity: Similarity, page_of: PageOf) -> Cited:
-    """Tie each sentence to the best piece of the passages it names, or of any where no sentence names one."""
+def cite(
+    text: str,
+    evidence: Sequence[Evidence],
+    similarity: Similarity,
+    page_of: PageOf,
+    term_weights: Mapping[str, float] | None = None,
+) -> Cited:
+    """Tie each sentence to the best piece of each passage it names, or of all where it names none.
+
+    ``term_weights`` says how rare the text's terms are in the collection; without, their rarity in the evidence counts.
+    """
     sentences = _sentences(text)
     if not sentences:
         return Cited((), None)
-    pieces = {passage.number: pieces_of(passage) for passage in evidence}
-    names_sources = any(sentence.markers for sentence in sentences)
+    passages = {passage.number: _Pieces([passage], term_weights) for passage in evidence}
+    anywhere = _Pieces(evidence, term_weights)
     citations: list[Citation] = []
     supported = True
     for sentence in sentences:
-        if names_sources:
-            candidates = [pieces.get(marker, []) for marker in sentence.markers]
-        else:
-            candidates = [[piece for own in pieces.values() for piece in own]]
-        found = [
-            (piece, holds)
-            for own in candidates
-            for piece, holds in [_best_piece(sentence.bare, own, similarity)]
-            if piece is not None and (names_sources or holds)
-        ]
+        attributed = not sentence.markers
+        candidates = [passages[marker] for marker in sentence.markers if marker in passages] or [anywhere]
+        found = [match for pieces in candidates if (match := pieces.best(sentence.bare, similarity)) is not None]
         supported = supported and any(holds for _, holds in found)
         citations += [
-            _citation(piece, sentence, holds, attributed=not names_sources, page_of=page_of) for piece, holds in found
+            _citation(piece, sentence.start, sentence.end, page_of, supported=holds, attributed=attributed)
+            for piece, holds in found
+            if holds or not attributed
         ]
     return Cited(tuple(citations), supported)
 
 
-def _citation(piece: Piece, sentence: _Sentence, supported: bool, *, attributed: bool, page_of: PageOf) -> Citation:
+def quote(pieces: Sequence[Piece], page_of: PageOf) -> tuple[str, Cited]:
+    """An answer of pieces as they stand, one a line with its marker behind it, and the citations that it has by that.
+
+    What looks like a marker in a document's own text is put in round brackets.
+    """
+    lines: list[str] = []
+    citations: list[Citation] = []
+    at = 0
+    for piece in pieces:
+        text = _MARKER.sub(r"(\1)", piece.readable)
+        line = f"{text} [{piece.evidence.number}]"
+        citations.append(_citation(piece, at, at + len(line), page_of, supported=True, attributed=False))
+        lines.append(line)
+        at += len(line) + 1
+    return "\n".join(lines), Cited(tuple(citations), True if pieces else None)
+
+
+def _citation(piece: Piece, start: int, end: int, page_of: PageOf, *, supported: bool, attributed: bool) -> Citation:
     passage = piece.evidence
     return Citation(
         marker=passage.number,
@@ -122,37 +148,42 @@ def _citation(piece: Piece, sentence: _Sentence, supported: bool, *, attributed:
         quote=piece.text,
         supported=supported,
         attributed=attributed,
-        answer_start=sentence.start,
-        answer_end=sentence.end,
+        answer_start=start,
+        answer_end=end,
     )
 
 
-def _best_piece(sentence: str, pieces: Sequence[Piece], similarity: Similarity) -> tuple[Piece | None, bool]:
-    """The piece that matches best, a supporting one before any other, and whether it supports the sentence."""
-    if not pieces:
-        return None, False
-    texts = [piece.readable for piece in pieces]
-    matcher = TermMatcher(sentence, texts, [piece.evidence.language for piece in pieces])
-    cosines = similarity.cosines(sentence, texts, is_question=False)
-    best: tuple[bool, float] | None = None
-    best_piece: Piece | None = None
-    for index, piece in enumerate(pieces):
-        context = f"{piece.evidence.title}\n{piece.evidence.context}"
-        coverage = matcher.coverage(index, set(analyze(context, piece.evidence.language)), 1.0)
-        cosine = None if cosines is None else float(cosines[index])
-        holds = _facts_hold(sentence, piece, context) and _is_close(coverage, cosine)
-        rank = (holds, coverage + (cosine or 0.0))
-        if best is None or rank > best:
-            best, best_piece = rank, piece
-    assert best is not None
-    return best_piece, best[0]
+class _Pieces:
+    """The pieces of some passages, ready to be compared with one sentence after another."""
 
+    def __init__(self, evidence: Sequence[Evidence], term_weights: Mapping[str, float] | None) -> None:
+        self._pieces = [piece for passage in evidence for piece in pieces_of(passage)]
+        self._texts = [piece.readable for piece in self._pieces]
+        self._languages = [piece.evidence.language for piece in self._pieces]
+        self._contexts = {
+            passage.number: set(analyze(f"{passage.title}\n{passage.context}", passage.language))
+            for passage in evidence
+        }
+        self._weights = term_weights
 
-def _facts_hold(sentence: str, piece: Piece, context: str) -> bool:
-    """Plain numbers must stand in the piece itself; identifiers may stand anywhere in the passage or its context."""
-    if not numbers(sentence) <= facts(piece.readable) | facts(context):
-        return False
-    return facts(sentence) <= facts(f"{piece.evidence.text}\n{context}\n{piece.readable}")
+    def best(self, sentence: str, similarity: Similarity) -> tuple[Piece, bool] | None:
+        """The piece that matches best, a supporting one before any other, and whether it supports the sentence."""
+        matcher = TermMatcher(sentence, self._texts, self._languages, self._weights)
+        coverages = [
+            matcher.coverage_beside(index, self._contexts[piece.evidence.number])
+            for index, piece in enumerate(self._pieces)
+        ]
+        judged = sorted(range(len(self._pieces)), key=lambda index: -coverages[index])[:_PIECES_JUDGED]
+        cosines = similarity.cosines(sentence, [self._texts[index] for index in judged], is_question=False)
+        best: tuple[bool, float] | None = None
+        best_piece: Piece | None = None
+        for place, index in enumerate(judged):
+            piece, cosine = self._pieces[index], None if cosines is None else float(cosines[place])
+            holds = _is_close(coverages[index], cosine) and objection(sentence, piece) is None
+            rank = (holds, coverages[index] + (cosine or 0.0))
+            if best is None or rank > best:
+                best, best_piece = rank, piece
+        return None if best is None or best_piece is None else (best_piece, best[0])
 
 
 def _is_close(coverage: float, cosine: float | None) -> bool:
@@ -162,9 +193,18 @@ def _is_close(coverage: float, cosine: float | None) -> bool:
 
 
 def _sentences(text: str) -> list[_Sentence]:
-    """Sentences with their markers; markers behind a full stop belong to the sentence before them."""
+    """Sentences with their markers; markers behind a full stop belong to the sentence before them.
+
+    A line's end always ends a sentence: models don't wrap their lines.
+    """
     spans: list[tuple[int, int]] = []
-    for start, end in sentence_spans(text):
+    language = language_by_script(text)
+    lines = [
+        (match.start() + start, match.start() + end)
+        for match in _LINE.finditer(text)
+        for start, end in sentence_spans(match.group(), language)
+    ]
+    for start, end in lines:
         leading = _LEADING_MARKERS.match(text, start, end)
         if leading and spans:
             spans[-1] = (spans[-1][0], leading.end())

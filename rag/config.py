@@ -4,13 +4,15 @@ Order, later wins: defaults in this file, the profile, ``domainqa.toml``, enviro
 ``DOMAINQA_<SECTION>__<KEY>``. Unknown keys are refused. Nothing is read at import and nothing is global.
 """
 
+import ipaddress
 import os
+import shlex
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rag.errors import ConfigError
 
@@ -62,8 +64,9 @@ class PackingSettings(_Settings):
 
 
 class GenerationSettings(_Settings):
-    engine: Literal["local", "openai"] = "local"
-    """`local`: transformers in this process. `openai`: any OpenAI-compatible server at `base_url`."""
+    engine: Literal["local", "openai", "vllm"] = "local"
+    """`local`: transformers in this process. `openai`: an OpenAI-compatible server that already runs at `base_url`.
+    `vllm`: a vLLM server that we start, watch and stop as the section `engine` says."""
     model: str = "SmolLM2-135M-Instruct"
     base_url: str | None = None
     api_key_env: str = "DOMAINQA_ENGINE_API_KEY"
@@ -82,6 +85,9 @@ class GenerationSettings(_Settings):
     device: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto`: bfloat16 on a GPU that has it, else float32."""
+    prefix_cache_mib: int = Field(default=256, ge=0)
+    """For the local engine: memory that keeps what was read of the last prompts, so that one that begins alike, such
+    as a conversation's next, is not read from its start. With 0 nothing is kept. A server has its own."""
     adapters: dict[str, str] = Field(default_factory=dict)
     """Name to folder of peft adapters; a server knows its adapters by name alone."""
 
@@ -91,6 +97,131 @@ class GenerationSettings(_Settings):
             raise ValueError("generation.engine is 'openai' but generation.base_url is not set")
         if self.engine == "local" and self.base_url is not None:
             raise ValueError("generation.base_url is set but generation.engine is 'local'")
+        if self.engine == "vllm":
+            for name, instead in _DERIVED_FOR_VLLM.items():
+                if name in self.model_fields_set and getattr(self, name) is not None:
+                    raise ValueError(f"generation.{name} is set but generation.engine is 'vllm'; {instead}")
+        return self
+
+
+_DERIVED_FOR_VLLM = {
+    "base_url": "its address is made of engine.host and engine.port",
+    "api_key_env": "its key is made anew at each start",
+    "dtype": "set engine.dtype",
+    "device": "set CUDA_VISIBLE_DEVICES in engine.environment",
+}
+
+
+def _words(value: object) -> object:
+    """A command line written as one string, as a shell would split it."""
+    return tuple(shlex.split(value)) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+
+_TAKEN_FLAGS = {
+    "--model": "generation.model",
+    "--served-model-name": "generation.model",
+    "--host": "engine.host",
+    "--port": "engine.port",
+    "--uds": "engine.host and engine.port",
+    "--dtype": "engine.dtype",
+    "--max-model-len": "engine.max_model_len",
+    "--tensor-parallel-size": "engine.tensor_parallel",
+    "-tp": "engine.tensor_parallel",
+    "--gpu-memory-utilization": "engine.gpu_memory_share",
+    "--enable-prefix-caching": "engine.prefix_caching",
+    "--no-enable-prefix-caching": "engine.prefix_caching",
+    "--enable-lora": "engine.lora",
+    "--max-loras": "engine.max_loras",
+    "--max-lora-rank": "engine.max_lora_rank",
+    "--quantization": "engine.quantization",
+    "-q": "engine.quantization",
+    "--enforce-eager": "engine.eager",
+}
+"""vLLM's flags that have a setting of their own; given twice, one of the two would be ignored."""
+
+
+class EngineSettings(_Settings):
+    """The vLLM server that we start where generation.engine is `vllm`."""
+
+    host: str = "127.0.0.1"
+    """An address of this machine only."""
+    port: int = Field(default=8100, ge=0, le=65535)
+    """0 takes a free one at each start."""
+    python: str | None = None
+    """The interpreter of the environment that holds vLLM; `.venv-vllm/bin/python` in the working folder or the
+    checkout, else this process's own where vLLM is installed with it."""
+    command: Words = ()
+    """A command to run in place of vLLM's server, as a list or as a shell would write it. It stands alone: of this
+    section only host, port, environment and the supervision's settings hold for it. `{host}`, `{port}`, `{model}`
+    (the folder) and `{name}` (what it must serve the model as) are filled in; the key is in VLLM_API_KEY."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto`: float32 on a CPU, bfloat16 on a GPU that has it, else float16."""
+    max_model_len: int | None = Field(default=None, ge=256)
+    """Tokens of prompt and answer; what the model was made for when unset."""
+    tensor_parallel: int = Field(default=1, ge=1)
+    """GPUs that each layer is split over."""
+    gpu_memory_share: float | None = Field(default=None, gt=0, le=1)
+    """Of each GPU's memory, for weights, adapters, activations and KV cache together; vLLM's own when unset."""
+    kv_cache_gib: int | None = Field(default=None, ge=1)
+    """On a CPU: memory for the KV cache; vLLM's own when unset."""
+    prefix_caching: bool = True
+    lora: bool = True
+    """Whether adapters can be served, and loaded while it runs."""
+    max_loras: int = Field(default=2, ge=1)
+    """Adapters in one batch; memory is reserved for each."""
+    max_lora_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 16
+    quantization: str | None = None
+    """As vLLM names them: fp8, awq, gptq, ...; read from the model when unset."""
+    eager: bool = False
+    """No compiled graphs: slower on a GPU, quicker to start."""
+    extra_args: Words = ()
+    """Further flags of vLLM's server."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    """Variables for the server's process, over those that it inherits."""
+    start_timeout_s: float = Field(default=900.0, gt=0)
+    """From its start to ready; the first start on a GPU compiles for minutes."""
+    stop_timeout_s: float = Field(default=20.0, gt=0)
+    """From SIGTERM to SIGKILL."""
+    unresponsive_after_s: float = Field(default=120.0, gt=0)
+    """A server that runs and does not answer for so long is killed and started again."""
+    first_restart_wait_s: float = Field(default=1.0, gt=0)
+    """After a death; twice as long after each further quick one."""
+    longest_restart_wait_s: float = Field(default=60.0, gt=0)
+    quick_death_s: float = Field(default=60.0, ge=0)
+    """A server that died before it was ready, or within so long after, died quickly."""
+    max_quick_deaths: int = Field(default=3, ge=1)
+    """In a row; then we give up."""
+    max_log_mb: float = Field(default=20.0, gt=0)
+    """Of the server's output kept on disk, the current file and the one before it together."""
+
+    @field_validator("host")
+    @classmethod
+    def _is_loopback(cls, host: str) -> str:
+        try:
+            loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            loopback = False
+        if not loopback:
+            raise ValueError(
+                f"{host!r} is not an address of this machine only; adapters can be loaded through the engine's port, "
+                "so it listens on 127.0.0.1, ::1 or localhost"
+            )
+        return host
+
+    @model_validator(mode="after")
+    def _says_nothing_twice(self) -> "EngineSettings":
+        if self.command and self.extra_args:
+            raise ValueError("engine.command and engine.extra_args are both set; write the flags into the command")
+        for argument in self.extra_args:
+            flag = argument.partition("=")[0].replace("_", "-")
+            if flag == "--api-key":
+                raise ValueError("engine.extra_args holds --api-key; the engine's key is made at each start")
+            if flag in _TAKEN_FLAGS:
+                raise ValueError(f"engine.extra_args holds {flag}; set {_TAKEN_FLAGS[flag]}")
+        if "VLLM_API_KEY" in self.environment:
+            raise ValueError("engine.environment holds VLLM_API_KEY; the engine's key is made at each start")
         return self
 
 
@@ -105,6 +236,9 @@ class AnsweringSettings(_Settings):
     """The same for hits that only the lexical channel found, whose score is lower."""
     max_sentences: int = Field(default=2, ge=1)
     """Sentences of an extractive answer."""
+    rewriting: Literal["rules", "model"] = "rules"
+    """How a follow-up becomes a question that stands alone. `rules`: with the questions before it. `model`: by the
+    served model, held to a JSON schema; the rules stand in where the server can't or the model's text won't do."""
 
 
 class ServerSettings(_Settings):
@@ -112,6 +246,20 @@ class ServerSettings(_Settings):
     port: int = Field(default=8080, ge=0, le=65535)
     threads: int = Field(default=4, ge=1)
     """Threads for retrieval, packing and citing."""
+    max_concurrent_answers: int | None = Field(default=None, ge=1)
+    """Answers under way at once; when unset the engine's places (`generation.concurrency`) and one for each of
+    `threads`, so that retrieval keeps the engine fed."""
+    max_waiting: int = Field(default=32, ge=0)
+    """Questions that may wait for a place; the next one is refused with 429."""
+    request_deadline_s: float = Field(default=180.0, gt=0)
+    """From the question's arrival to the answer's end, waiting included."""
+    drain_s: float = Field(default=10.0, ge=0)
+    """After the signal to stop: how long running answers may take to end before they are cut."""
+    circuit_failures: int = Field(default=5, ge=1)
+    """So many failures of the engine within `circuit_window_s`, and no success among them, open the circuit."""
+    circuit_window_s: float = Field(default=30.0, gt=0)
+    circuit_open_s: float = Field(default=5.0, gt=0)
+    """How long an open circuit refuses questions to the engine before it lets one through as a probe."""
 
 
 class Settings(_Settings):
@@ -125,6 +273,14 @@ class Settings(_Settings):
     generation: GenerationSettings = GenerationSettings()
     answering: AnsweringSettings = AnsweringSettings()
     server: ServerSettings = ServerSettings()
+    engine: EngineSettings = EngineSettings()
+
+    @model_validator(mode="after")
+    def _windows_agree(self) -> "Settings":
+        window, served = self.generation.window, self.engine.max_model_len
+        if self.generation.engine == "vllm" and window is not None and served is not None and window > served:
+            raise ValueError(f"generation.window is {window} but engine.max_model_len is {served}")
+        return self
 
 
 def default_home() -> Path:

@@ -4,7 +4,8 @@ DomainQAError
 ├── UsageError            the request is wrong: change it
 │   ├── ConfigError         a setting is unknown, contradictory or missing
 │   ├── NotFoundError       no such collection, document, model or strategy
-│   └── DoesNotFitError     the question cannot fit the model's window
+│   ├── DoesNotFitError     the question cannot fit the model's window
+│   └── NotSupportedError   this engine cannot do what was asked of it: ask without
 ├── SourceError           this file cannot be read: skip it, report it, go on
 ├── StateError            what is on disk doesn't fit or is damaged: mend it as the message says
 │   ├── ModelError          weights are missing, broken or not what was pinned
@@ -41,6 +42,10 @@ class DoesNotFitError(UsageError):
     """The question (or one whole document) cannot fit the model's window."""
 
 
+class NotSupportedError(UsageError):
+    """This engine cannot do what was asked of it, such as holding its text to a schema: ask without."""
+
+
 class SourceError(DomainQAError):
     """This file cannot be read: skip it, report it, go on."""
 
@@ -74,7 +79,11 @@ class EngineBusyError(EngineError):
 
 
 class EngineUnavailableError(EngineError):
-    """The engine is not reachable, or not ready."""
+    """The engine is not reachable, or not ready. ``retry_after_s`` is ``None`` where nobody knows for how long."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class EngineTimeoutError(EngineError):

@@ -1,7 +1,6 @@
 """Question and evidence to the best verbatim sentences: an answer without generation, nothing invented.
 
-Knows nothing of models. The text is the sentences as they stand (a table row with its column names), each with the
-marker of its passage.
+Knows nothing of models or of how an answer is written.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,8 @@ from rag.types import Evidence
 _LEXICAL_WEIGHT = 0.7
 _CONTEXT_WEIGHT = 0.8
 _PASSAGE_WEIGHT = 0.15
+_PIECES_JUDGED = 64
+"""Those with the most of the question's terms: a whole document holds thousands, and each takes an embedding."""
 _FURTHER_SHARE = 0.85
 """A further sentence is given only when it scores at least this share of the first."""
 
@@ -48,20 +49,20 @@ def extract(
     lexical = [
         matcher.coverage(index, contexts[piece.evidence.number], _CONTEXT_WEIGHT) for index, piece in enumerate(pieces)
     ]
-    cosines = similarity.cosines(question, texts, is_question=True)
+    judged = sorted(sorted(range(len(pieces)), key=lambda index: -lexical[index])[:_PIECES_JUDGED])
+    cosines = similarity.cosines(question, [texts[index] for index in judged], is_question=True)
     best_passage = max(passage.score for passage in evidence) or 1.0
     excerpts = []
-    for index, piece in enumerate(pieces):
+    for place, index in enumerate(judged):
         match = lexical[index]
         if cosines is not None:
-            match = _LEXICAL_WEIGHT * match + (1 - _LEXICAL_WEIGHT) * max(0.0, float(cosines[index]))
-        prior = piece.evidence.score / best_passage
-        excerpts.append(Excerpt(piece, (1 - _PASSAGE_WEIGHT) * match + _PASSAGE_WEIGHT * prior))
+            match = _LEXICAL_WEIGHT * match + (1 - _LEXICAL_WEIGHT) * max(0.0, float(cosines[place]))
+        prior = pieces[index].evidence.score / best_passage
+        excerpts.append(Excerpt(pieces[index], (1 - _PASSAGE_WEIGHT) * match + _PASSAGE_WEIGHT * prior))
     excerpts.sort(key=lambda item: -item.score)
-    best = excerpts[:max_sentences]
+    # The same sentence may stand in several documents; it is said once.
+    unique: dict[str, Excerpt] = {}
+    for item in excerpts:
+        unique.setdefault(item.piece.readable.casefold(), item)
+    best = list(unique.values())[:max_sentences]
     return [item for item in best if item.score >= _FURTHER_SHARE * best[0].score]
-
-
-def excerpt_text(excerpts: Sequence[Excerpt]) -> str:
-    """The answer's text: one excerpt a line, its marker behind it."""
-    return "\n".join(f"{item.piece.readable} [{item.piece.evidence.number}]" for item in excerpts)

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 
 import numpy as np
 
-from rag.errors import EngineError
+from rag.errors import DomainQAError
 from rag.interfaces import Vectors
 from rag.types import Generated, Message, Sampling, Usage
 
@@ -57,14 +57,14 @@ class WordCounter:
         return sum(self.count_text(message.content) + 2 for message in messages) + 1
 
 
-Reply = str | EngineError | Callable[[Sequence[Message]], str]
+Reply = str | DomainQAError | Callable[[Sequence[Message]], str]
 
 
 class ScriptedModel:
     """Gives its replies in order, the last one for ever; an error in the script is raised.
 
-    ``pieces`` is how many characters come at a time. ``asked`` holds every prompt, ``closed`` counts
-    streams that were closed before their end.
+    ``pieces`` is how many characters come at a time. ``asked`` holds every prompt and ``samplings`` how,
+    ``closed`` counts streams that were closed before their end.
     """
 
     def __init__(self, *replies: Reply, window: int = 4096, pieces: int = 5, name: str = "scripted") -> None:
@@ -73,6 +73,7 @@ class ScriptedModel:
         self.tokens = WordCounter()
         self.asked: list[tuple[Message, ...]] = []
         self.adapters: list[str | None] = []
+        self.samplings: list[Sampling] = []
         self.closed = 0
         self._replies = replies or ("",)
         self._pieces = pieces
@@ -83,7 +84,8 @@ class ScriptedModel:
         reply = self._replies[min(len(self.asked), len(self._replies) - 1)]
         self.asked.append(tuple(messages))
         self.adapters.append(adapter)
-        if isinstance(reply, EngineError):
+        self.samplings.append(sampling)
+        if isinstance(reply, DomainQAError):
             raise reply
         text = reply if isinstance(reply, str) else reply(messages)
         try:

@@ -1,12 +1,13 @@
 """The seams: protocols with their contracts. Two implementations earn one; the fakes count."""
 
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.types import Generated, Hit, Message, Sampling
+from rag.types import Adapter, Generated, Hit, Message, Sampling
 
 Vectors = NDArray[np.float32]
 
@@ -67,6 +68,26 @@ class TokenCounter(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a model server is: its address (``http://host:port/v1``), and its key, which no ``repr`` shows."""
+
+    base_url: str
+    key: str | None = field(default=None, repr=False)
+
+
+class ModelServer(Protocol):
+    """A model server that may come, go and come back elsewhere. Both methods are quick: they ask no server."""
+
+    def endpoint(self) -> Endpoint:
+        """Where it is now. Raises ``EngineUnavailableError`` while it can't be asked, saying why."""
+        ...
+
+    def state(self) -> str:
+        """``ok``, or in words why it can't be asked: ``starting, 34 s``."""
+        ...
+
+
 class ChatModel(Protocol):
     """A served model. Implementations raise the ``EngineError`` family only."""
 
@@ -92,4 +113,20 @@ class ChatModel(Protocol):
 
     async def aclose(self) -> None:
         """Release threads and connections."""
+        ...
+
+
+class AdapterSource(Protocol):
+    """Adapters that come and go while we run, known by name, or by a label that stands for one of them."""
+
+    def names(self) -> Sequence[str]:
+        """What can be asked for now, names and labels, sorted."""
+        ...
+
+    def find(self, reference: str) -> Adapter | None:
+        """The adapter that a name or label stands for, ready to be asked; ``None`` for one that nobody knows.
+
+        May take a while: the adapter is checked, and loaded by an engine that must load it. Raises ``ModelError``
+        with the reason for one that doesn't fit, the ``EngineError`` family where the engine fails.
+        """
         ...

@@ -13,9 +13,15 @@ _SCRIPTS = {
     "ar": re.compile(r"[\u0600-\u06ff]"),
     "el": re.compile(r"[\u0370-\u03ff]"),
 }
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
 _LATIN_PER_SIGN = {"ja": 2.0, "ko": 2.0, "zh": 4.0, "ru": 1.0, "ar": 1.0, "el": 1.0}
 """Latin letters that one sign outweighs: part numbers and units don't make a Chinese question English."""
+
+
+def is_text(text: str) -> bool:
+    """Whether it can be encoded: a lone surrogate, as a command line may hold one, can't."""
+    return _SURROGATE.search(text) is None
 
 
 def language_by_script(text: str) -> str:

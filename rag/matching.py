@@ -1,7 +1,7 @@
 """How well a sentence matches the pieces of the evidence: shared by extracting, citing and abstaining.
 
-Three signals: terms (weighted by how rare they are among the pieces), facts (numbers and identifiers), and the
-embedder's cosine where it knows the language. Knows nothing of prompts or markers.
+Three signals: terms (weighted by how rare they are), identifiers, and the embedder's cosine where it knows the
+language. Knows nothing of prompts or markers.
 """
 
 import math
@@ -20,8 +20,14 @@ from rag.languages import language_by_script
 from rag.sentences import is_table_row, sentence_spans, table_cells
 from rag.types import Evidence
 
-_FACT = re.compile(r"[A-Za-z\d]+(?:[-/.,:_][A-Za-z\d]+)*")
-_NUMBER = re.compile(r"\d+(?:[.,:/-]\d+)*")
+_SIGN = "A-Za-z\u00c0-\u024f\u0370-\u03ff\u0400-\u04ff\\d"
+_NAME = re.compile(f"[{_SIGN}]+(?:[-/._][{_SIGN}]+)*")
+_LETTER_BEFORE_DIGIT = re.compile(r"[^\W\d_].*\d")
+_DIGITS = "0123456789-/._"
+_POWER = re.compile(r"(?:[a-zµμ]+/)?(?:[kcdm]?m|in|ft|см|м|мм)[23](?:/\w+)?")
+"""``m3/h``, which is what NFKC makes of m³/h."""
+_HYPHENS = str.maketrans("\u2010\u2212", "--")
+_RULE_BEGINS = re.compile(r"[ \t]*\n[ \t]*\|?[ \t]*:?--")
 _CACHE_SIZE = 20_000
 
 
@@ -37,53 +43,43 @@ class Piece:
 
     @property
     def readable(self) -> str:
-        """The text as shown to people: a table row becomes ``Column: cell; ...``, its cells verbatim."""
-        if self.header is None:
+        """The text as shown to people: a table row becomes ``Column: cell; ...``, its cells as they stand."""
+        if not is_table_row(self.text):
             return " ".join(self.text.split())
-        names, cells = table_cells(self.header), table_cells(self.text)
+        names, cells = table_cells(self.header or ""), table_cells(self.text)
         if len(names) != len(cells):
             return "; ".join(cell for cell in cells if cell)
         return "; ".join(f"{name}: {cell}" if name else cell for name, cell in zip(names, cells, strict=True) if cell)
 
 
 def pieces_of(evidence: Evidence) -> list[Piece]:
-    """The quotable pieces of a passage: headings and a table's header row are not, they label what follows."""
+    """The quotable pieces of a passage: headings and a table's header row are not, they label what follows.
+
+    A row is a header where a rule line follows it; the context repeats the header of a table that was cut before.
+    """
     pieces: list[Piece] = []
-    repeated = [line for line in evidence.context.splitlines() if is_table_row(line)]
-    header = repeated[-1] if repeated else None
-    previous_end: int | None = None
+    header = next((line for line in reversed(evidence.context.splitlines()) if is_table_row(line)), None)
     for start, end in sentence_spans(evidence.text, evidence.language):
         text = evidence.text[start:end]
-        if is_table_row(text):
-            # A rule line between two rows says that the first of them is the header.
-            following = evidence.text[end : end + 4].strip()
-            starts_table = previous_end is None or evidence.text[previous_end:start].count("\n") > 1
-            if following.startswith(("|-", "| -", "|:", "| :")) or (starts_table and header is None):
-                header = text
-                previous_end = end
-                continue
-            pieces.append(Piece(evidence, evidence.start + start, evidence.start + end, text, header))
-        else:
+        if not is_table_row(text):
             header = None
             if not text.startswith("#"):
                 pieces.append(Piece(evidence, evidence.start + start, evidence.start + end, text))
-        previous_end = end
+        elif _RULE_BEGINS.match(evidence.text, end):
+            header = text
+        else:
+            pieces.append(Piece(evidence, evidence.start + start, evidence.start + end, text, header))
     return pieces
 
 
-def facts(text: str) -> set[str]:
-    """Numbers and identifiers, casefolded, thousands separators removed: ``2,000`` is ``2000``, ``ZP-40/2`` whole."""
-    found = (match.group().casefold() for match in _FACT.finditer(unicodedata.normalize("NFKC", text)))
-    return {re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", fact) for fact in found if any(sign.isdigit() for sign in fact)}
-
-
 def identifiers(text: str) -> set[str]:
-    """Facts that hold a letter beside a digit: part numbers, codes, models."""
-    return {fact for fact in facts(text) if any(sign.isalpha() for sign in fact)}
+    """Part numbers, codes, models, casefolded: what holds a letter before a digit. ``24-hour`` and ``5mm`` are none."""
+    return set(ordered_identifiers(text))
 
 
-def numbers(text: str) -> set[str]:
-    return {fact for fact in facts(text) if _NUMBER.fullmatch(fact)}
+def ordered_identifiers(text: str) -> list[str]:
+    found = _NAME.findall(unicodedata.normalize("NFKC", text).translate(_HYPHENS).casefold())
+    return [name for name in found if _LETTER_BEFORE_DIGIT.match(name.lstrip(_DIGITS)) and not _POWER.fullmatch(name)]
 
 
 class Similarity:
@@ -127,8 +123,11 @@ class Similarity:
 
 
 def inverse_document_frequency(found: int, count: int) -> float:
-    """BM25's weight of a term that stands in ``found`` of ``count`` texts (Robertson and Zaragoza 2009); above 0."""
-    return math.log(1 + (count - found + 0.5) / (found + 0.5))
+    """BM25's weight of a term that stands in ``found`` of ``count`` texts (Robertson and Zaragoza 2009); above 0.
+
+    An index may still count texts that were removed, so that more are found than there are.
+    """
+    return math.log(1 + (max(0, count - found) + 0.5) / (found + 0.5))
 
 
 class TermMatcher:
@@ -166,3 +165,10 @@ class TermMatcher:
             for term, weight in weights.items()
         )
         return covered / total
+
+    def coverage_beside(self, index: int, context_terms: Collection[str]) -> float:
+        """In [0, 1], of those terms only that the context doesn't account for."""
+        text, weights = self._texts[index], self._weights[self._languages[index]]
+        covered = sum(weight for term, weight in weights.items() if term in text)
+        missing = sum(weight for term, weight in weights.items() if term not in text and term not in context_terms)
+        return covered / (covered + missing) if covered else 0.0

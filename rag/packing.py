@@ -38,11 +38,12 @@ def pack(
     read_span: ReadSpan,
     order: Order = "document",
     shown: Sequence[Evidence] = (),
+    first: int = 1,
 ) -> Packed:
     """Take hits best first while the rendered evidence stays within ``budget_tokens``.
 
     ``shown`` is the evidence of earlier turns: what lies inside it is not shown again, and numbers go on
-    after it. A hit that does not fit is dropped whole and the next one tried.
+    after it, from ``first`` at least. A hit that does not fit is dropped whole and the next one tried.
     """
     passages: list[Evidence] = []
     dropped: list[Dropped] = []
@@ -51,7 +52,7 @@ def pack(
     costs: dict[Evidence, int] = {}
     for hit in hits:
         chunk = hit.chunk
-        inside = any(_contains(item, chunk) for item in (*shown, *passages))
+        inside = any(contains(item, chunk) for item in (*shown, *passages))
         if inside or _normalised(chunk.text) in seen_texts:
             dropped.append(Dropped(chunk.id, chunk.source, "duplicate"))
             continue
@@ -65,14 +66,22 @@ def pack(
             dropped.append(Dropped(chunk.id, chunk.source, "merged"))
         seen_texts.add(_normalised(chunk.text))
         passages, tokens = [*rest, merged], cost
-    first = max((item.number for item in shown), default=0) + 1
-    return Packed(numbered(passages, first, order), tuple(dropped), tokens)
+    return Packed(numbered(passages, _next_number(shown, first), order), tuple(dropped), tokens)
 
 
 def pack_documents(
-    documents: Sequence[tuple[str, Document, float]], *, budget_tokens: int, counter: TokenCounter, first: int = 1
+    documents: Sequence[tuple[str, Document, float]],
+    *,
+    budget_tokens: int,
+    counter: TokenCounter,
+    shown: Sequence[Evidence] = (),
+    first: int = 1,
 ) -> Packed:
-    """Whole documents, given best first as (id, document, score), while they fit; one that doesn't is dropped whole."""
+    """Whole documents, given best first as (id, document, score), while they fit; one that doesn't is dropped whole.
+
+    One that an earlier turn has ``shown`` whole is not shown again; numbers as in ``pack``.
+    """
+    wholly_shown = {(item.document_id, item.version, item.start, item.end) for item in shown}
     passages: list[Evidence] = []
     dropped: list[Dropped] = []
     tokens = 0
@@ -93,13 +102,16 @@ def pack_documents(
             score=score,
             date=document.date,
         )
+        if (document_id, document.version, 0, len(document.text)) in wholly_shown:
+            dropped.append(Dropped(document_id, document.source, "duplicate"))
+            continue
         cost = _cost(passage, counter)
         if tokens + cost > budget_tokens:
             dropped.append(Dropped(document_id, document.source, "budget"))
             continue
         passages.append(passage)
         tokens += cost
-    return Packed(numbered(passages, first, "document"), tuple(dropped), tokens)
+    return Packed(numbered(passages, _next_number(shown, first), "document"), tuple(dropped), tokens)
 
 
 def numbered(passages: Sequence[Evidence], first: int, order: Order) -> tuple[Evidence, ...]:
@@ -111,8 +123,21 @@ def numbered(passages: Sequence[Evidence], first: int, order: Order) -> tuple[Ev
     return tuple(replace(item, number=first + index) for index, item in enumerate(ordered))
 
 
+def contains(passage: Evidence, chunk: StoredChunk) -> bool:
+    """Whether the chunk lies in the passage, both of the same version."""
+    return (
+        (passage.document_id, passage.version) == (chunk.document_id, chunk.version)
+        and passage.start <= chunk.start
+        and chunk.end <= passage.end
+    )
+
+
 _WIDEST_NUMBER = 999
 """Costs are counted before numbers are known; a three-digit number is never cheaper than the real one."""
+
+
+def _next_number(shown: Sequence[Evidence], first: int) -> int:
+    return max([first, *(item.number + 1 for item in shown)])
 
 
 def _passage(hit: Hit) -> Evidence:
@@ -162,14 +187,6 @@ def _touches(a: Evidence, b: Evidence, read_span: ReadSpan) -> bool:
     if gap <= 0:
         return True
     return gap <= _MERGE_GAP and not read_span(a.document_id, a.version, first.end, last.start).strip()
-
-
-def _contains(passage: Evidence, chunk: StoredChunk) -> bool:
-    return (
-        (passage.document_id, passage.version) == (chunk.document_id, chunk.version)
-        and passage.start <= chunk.start
-        and chunk.end <= passage.end
-    )
 
 
 def _cost(passage: Evidence, counter: TokenCounter) -> int:

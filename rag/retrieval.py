@@ -9,9 +9,10 @@ from typing import Protocol
 from rag.analysis import query_terms
 from rag.catalog import Catalog
 from rag.config import RetrievalSettings
+from rag.errors import UsageError
 from rag.index.snapshot import Snapshot
 from rag.interfaces import Embedder
-from rag.languages import language_by_script
+from rag.languages import is_text, language_by_script
 from rag.matching import inverse_document_frequency
 from rag.types import ChannelScore, Hit, ScoredRow
 
@@ -75,6 +76,8 @@ class HybridRetriever:
 
     def retrieve(self, query: str, top_k: int) -> list[Hit]:
         """See ``Retriever``; ties go to the lower row. An empty collection gives no hits."""
+        if not is_text(query):
+            raise UsageError(f"the query {query!r} is not valid Unicode text")
         snapshot = self._snapshots.current()
         weights = self.weights(query)
         searches: dict[str, Callable[[], list[ScoredRow]]] = {

@@ -4,13 +4,17 @@ A table row, a list item and a heading line are spans of their own, so that a qu
 """
 
 import re
+from collections.abc import Iterator
 
 import sentencex
 
 _OWN_LINE = re.compile(r"\s*(?:\||[-*+•–]\s|#{1,6}\s|\d{1,3}[.)]\s)")
-_TABLE_RULE = re.compile(r"\s*\|?\s*:?-{2,}[\s:|-]*$")
+_TABLE_RULE = re.compile(r"\|?\s*:?--[\s:|-]*$")
 _SENTENCE_END = re.compile(r"[.!?:;。！？：；…][\"'»”’)\]）】]*\s*$")
-_BLOCK = re.compile(r"(?:[^\n]*\S[^\n]*(?:\n|$))+")
+_BAR = re.compile(r"(?<!\\)\|")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_WINDOW_CHARACTERS = 2000
+"""Prose is split so much at a time, for the splitter's time grows with the square; a longer sentence is cut here."""
 _SHORT_LINE = 0.6
 """A line shorter than this share of its block's longest, without an end mark, was not wrapped: it stands alone."""
 
@@ -21,19 +25,13 @@ def sentence_spans(text: str, language: str | None = None) -> list[tuple[int, in
     ``language`` is an ISO 639-1 code; English rules are used for ``None``.
     """
     spans: list[tuple[int, int]] = []
-    for block in _BLOCK.finditer(text):
-        for start, end in _runs(text, block.start(), block.end()):
+    for block_start, block_end in _blocks(text):
+        for start, end in _runs(text, block_start, block_end):
             piece = text[start:end]
-            if _TABLE_RULE.match(piece):
+            if _TABLE_RULE.match(piece.strip()):
                 continue
-            if _OWN_LINE.match(piece):
-                spans.append(_stripped(text, start, end))
-                continue
-            # Wrapped lines are one sentence; a blank in place of the break keeps the offsets.
-            for boundary in sentencex.get_sentence_boundaries(language or "en", piece.replace("\n", " ")):
-                span = _stripped(text, start + boundary["start_index"], start + boundary["end_index"])
-                if span[0] < span[1]:
-                    spans.append(span)
+            found = [(start, end)] if _OWN_LINE.match(piece) else _prose(text, start, end, language or "en")
+            spans.extend(span for span in (_stripped(text, *span) for span in found) if span[0] < span[1])
     return spans
 
 
@@ -42,8 +40,39 @@ def is_table_row(sentence: str) -> bool:
 
 
 def table_cells(row: str) -> list[str]:
-    """The cells of a pipe table's row, stripped."""
-    return [cell.strip() for cell in row.strip().strip("|").split("|")]
+    """The cells of a pipe table's row, stripped; a bar that belongs to a cell's text is written ``\\|``."""
+    cells = _BAR.split(row.strip())
+    first, last = cells[0] == "", len(cells) > 1 and cells[-1] == ""
+    return [cell.strip().replace("\\|", "|") for cell in cells[first : len(cells) - last]]
+
+
+def _blocks(text: str) -> Iterator[tuple[int, int]]:
+    """Stretches of lines that are not blank."""
+    start, at = None, 0
+    for line in text.split("\n"):
+        if line and not line.isspace():
+            start = at if start is None else start
+        elif start is not None:
+            yield start, at
+            start = None
+        at += len(line) + 1
+    if start is not None:
+        yield start, len(text)
+
+
+def _prose(text: str, start: int, end: int, language: str) -> Iterator[tuple[int, int]]:
+    """Sentences of wrapped lines; a blank in place of each break keeps the offsets."""
+    while start < end:
+        limit = min(end, start + _WINDOW_CHARACTERS)
+        window = _SURROGATE.sub("\ufffd", text[start:limit].replace("\n", " "))
+        found = [
+            (start + boundary["start_index"], start + boundary["end_index"])
+            for boundary in sentencex.get_sentence_boundaries(language, window)
+        ]
+        if limit < end and len(found) > 1:
+            found.pop()
+        yield from found
+        start = found[-1][1] if found else limit
 
 
 def _runs(text: str, start: int, end: int) -> list[tuple[int, int]]:

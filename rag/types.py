@@ -303,6 +303,19 @@ class NearestDocument:
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class Rewriting:
+    """What is searched for, and who made it of the question: nobody (it has no history), the rules, or the model.
+
+    ``note`` says why the rules stand in for the model. ``usage`` is what the model read and wrote for it.
+    """
+
+    query: str
+    by: Literal["question", "rules", "model"]
+    note: str | None = None
+    usage: Usage = Usage()
+
+
 FinishReason = Literal["stop", "length", "cancelled"]
 
 
@@ -329,10 +342,14 @@ class Answer:
     timings: Mapping[str, float]
     search_query: str | None = None
     """What was searched for: the question, or a follow-up rewritten to stand alone; ``None`` closed book."""
+    rewriting: Rewriting | None = None
+    """How the search query came about; its tokens are in ``usage`` too."""
     dropped: tuple[Dropped, ...] = ()
     hits: tuple[Hit, ...] = ()
     turn: Turn | None = None
     """This exchange as rendered, to be passed back as history of the next question."""
+    adapter: str | None = None
+    """The adapter that answered, by its name; a label in the request stood for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,3 +394,68 @@ class Sampling:
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    json_schema: Mapping[str, object] | None = None
+    """The text is to be JSON of this schema. An engine that can't hold it to that raises ``NotSupportedError``."""
+
+
+# --- adapters -----------------------------------------------------------------------------------
+
+AdapterKind = Literal["grounded", "closed-book", "cpt", "other"]
+"""How an adapter was trained: to answer from passages, to answer without, on plain text (continued pretraining)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA adapter as an engine loads it. Under one name there is never another content."""
+
+    name: str
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A measured condition that an adapter met or missed: the value with its confidence interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """What an adapter was trained on: keys of facts, and ids of documents, which an erasure asks for."""
+
+    fact_keys: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterManifest:
+    """Where an adapter comes from and what it fits. ``name`` is the label and the start of the content's hash."""
+
+    name: str
+    label: str
+    content_hash: str
+    """SHA-256 over the weights and the configuration as they are stored."""
+    base: str
+    """The reference of the model it was trained on."""
+    base_type: str
+    """The architecture's name in that model's ``config.json``."""
+    base_hash: str
+    """``rag.models.weights_hash`` of that model."""
+    rank: int
+    """The largest rank of any module."""
+    alpha: float
+    target_modules: tuple[str, ...]
+    """The last parts of the adapted modules' paths, sorted."""
+    created_at: str
+    """ISO 8601, UTC."""
+    kind: AdapterKind = "other"
+    prompt_fingerprint: str | None = None
+    mix_hash: str | None = None
+    waiver: str | None = None
+    """Why a rule of the mix was set aside, in the words of whoever did it."""
+    exposure: Exposure = Exposure()
+    gates: tuple[Gate, ...] = ()

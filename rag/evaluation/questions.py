@@ -76,6 +76,6 @@ def read_questions(path: Path) -> list[EvaluationQuestion]:
 def _lines(path: Path) -> Iterable[str]:
     try:
         # Split at line feeds only: str.splitlines would cut a JSON string at U+2028.
-        return path.read_text("utf-8").split("\n")
+        return path.read_text("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"the question file {path} cannot be read: {error}") from error

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,32 +11,33 @@ from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
-from rag.errors import ModelError, NotFoundError
+from rag.adapters import KnownAdapters
+from rag.errors import ModelError
 
 _WEIGHTS = "adapter_model.safetensors"
 
 
 class Adapters:
-    """A base model and the folders of its adapters, by name. Not thread-safe: one thread generates."""
+    """A base model and its adapters, by name. Not thread-safe: one thread generates."""
 
-    def __init__(self, base: PreTrainedModel, base_names: tuple[str, ...], folders: Mapping[str, str]) -> None:
+    def __init__(self, base: PreTrainedModel, base_names: tuple[str, ...], known: KnownAdapters) -> None:
         """``base_names`` are what an adapter may call its base: the reference, the folder."""
         self._base = base
         self._base_names = base_names
-        self._folders = {name: Path(folder).expanduser() for name, folder in folders.items()}
+        self._known = known
         self._wrapped: PeftModel | None = None
         self._loaded: set[str] = set()
 
-    def check(self, name: str | None) -> None:
-        """Raises ``NotFoundError`` for a name that isn't configured."""
-        if name is not None and name not in self._folders:
-            known = ", ".join(sorted(self._folders)) or "none"
-            raise NotFoundError(f"there is no adapter {name!r} in generation.adapters; there are: {known}")
+    def name_of(self, reference: str | None) -> str | None:
+        """What a label stands for now, by which everything computed with it is to be kept.
+
+        Raises ``NotFoundError`` for a name that nobody knows.
+        """
+        return None if reference is None else self._known.find(reference).name
 
     @contextmanager
     def active(self, name: str | None) -> Iterator[torch.nn.Module]:
         """The model to call, with this adapter or, for ``None``, as the base is."""
-        self.check(name)
         if name is not None:
             yield self._with_adapter(name)
         elif self._wrapped is not None:
@@ -46,8 +47,8 @@ class Adapters:
             yield self._base
 
     def _with_adapter(self, name: str) -> PeftModel:
-        folder = self._folders[name]
         if name not in self._loaded:
+            folder = Path(self._known.find(name).folder).expanduser()
             self._check_fits(name, folder)
             with warnings.catch_warnings():
                 # peft asks for it by the name that transformers 5 has deprecated; nothing we could change.
@@ -60,7 +61,15 @@ class Adapters:
             self._loaded.add(name)
         assert self._wrapped is not None
         self._wrapped.set_adapter(name)
+        self._forget_those_gone()
         return self._wrapped
+
+    def _forget_those_gone(self) -> None:
+        """Give back the memory of adapters that were removed since."""
+        for name in self._loaded - set(self._known.names()):
+            assert self._wrapped is not None
+            self._wrapped.delete_adapter(name)
+            self._loaded.discard(name)
 
     def _check_fits(self, name: str, folder: Path) -> None:
         """Before peft touches the base: its kind, its base's name, and the shape of every matrix."""

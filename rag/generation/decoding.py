@@ -6,8 +6,8 @@ Our own loop, not `generate`: it can be left between any two tokens, also inside
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from transformers import DynamicCache, PreTrainedConfig
 
+from rag.generation.reuse import ReadTokens
 from rag.types import Sampling
 
 # The prompt is read in pieces: none delays a cancellation for long or needs much memory, and throughput is the same
@@ -16,39 +16,42 @@ _PROMPT_PIECE = 512
 
 
 def next_tokens(
-    model: torch.nn.Module, prompt: Sequence[int], sampling: Sampling, cancelled: Callable[[], bool]
+    model: torch.nn.Module,
+    prompt: Sequence[int],
+    sampling: Sampling,
+    cancelled: Callable[[], bool],
+    read: ReadTokens,
 ) -> Iterator[int]:
     """At most ``max_tokens`` token ids, end tokens included: where to stop is the caller's to say.
 
-    Ends early once ``cancelled()``. The same seed gives the same tokens on the same device.
+    ``read`` holds the part of the prompt that needn't be read again, and afterwards all that was read. Ends early
+    once ``cancelled()``. The same seed gives the same tokens on the same device.
     """
     device = next(model.parameters()).device
     generator = None
     if sampling.temperature > 0:
         generator = torch.Generator(device)
         generator.manual_seed(sampling.seed or 0)
-    config = model.config
-    assert isinstance(config, PreTrainedConfig)
-    cache = DynamicCache(config=config)
-    pieces = [prompt[start : start + _PROMPT_PIECE] for start in range(0, len(prompt), _PROMPT_PIECE)]
+    pieces = [prompt[start : start + _PROMPT_PIECE] for start in range(len(read.tokens), len(prompt), _PROMPT_PIECE)]
     for piece in pieces[:-1]:
         if cancelled():
             return
-        _step(model, piece, cache, device)
-    read = pieces[-1]
+        _step(model, piece, read, device)
+    following = pieces[-1]
     for _ in range(sampling.max_tokens):
         if cancelled():
             return
-        token = _choose(_step(model, read, cache, device), sampling, generator)
+        token = _choose(_step(model, following, read, device), sampling, generator)
         yield token
-        read = [token]
+        following = [token]
 
 
 @torch.inference_mode()
-def _step(model: torch.nn.Module, tokens: Sequence[int], cache: DynamicCache, device: torch.device) -> torch.Tensor:
+def _step(model: torch.nn.Module, tokens: Sequence[int], read: ReadTokens, device: torch.device) -> torch.Tensor:
     """Logits after the last of ``tokens``, shape (vocabulary,), float32."""
     ids = torch.tensor([list(tokens)], device=device)
-    logits = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+    logits = model(input_ids=ids, past_key_values=read.cache, use_cache=True, logits_to_keep=1).logits
+    read.tokens.extend(tokens)
     assert isinstance(logits, torch.Tensor)
     return logits[0, -1].float()
 

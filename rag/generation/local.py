@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
+from rag.adapters import KnownAdapters
 from rag.config import GenerationSettings
 from rag.errors import (
     ConfigError,
@@ -22,10 +23,12 @@ from rag.errors import (
     EngineTimeoutError,
     EngineUnavailableError,
     ModelError,
+    NotSupportedError,
 )
 from rag.generation.adapters import Adapters
 from rag.generation.decoding import next_tokens
 from rag.generation.detokenising import Detokeniser
+from rag.generation.reuse import Prefixes
 from rag.generation.tokens import LocalTokenCounter, load_tokenizer
 from rag.types import FinishReason, Generated, Message, Sampling, Usage
 
@@ -37,10 +40,12 @@ class LocalChatModel:
 
     ``timeout_s`` is for a whole answer, its wait in the queue included. ``completion_tokens`` counts the end token.
     May be used from several event loops. Beside the engine errors: ``NotFoundError`` for an unknown adapter,
-    ``DoesNotFitError`` where prompt and ``max_tokens`` exceed the window, ``ModelError`` for an adapter that is broken.
+    ``DoesNotFitError`` where prompt and ``max_tokens`` exceed the window, ``NotSupportedError`` for a JSON schema,
+    ``ModelError`` for an adapter that is broken.
     """
 
-    def __init__(self, folder: Path, settings: GenerationSettings) -> None:
+    def __init__(self, folder: Path, settings: GenerationSettings, adapters: KnownAdapters | None = None) -> None:
+        """``adapters`` are those of the settings when left out."""
         if settings.concurrency != 1:
             raise ConfigError(
                 f"generation.concurrency is {settings.concurrency}, but the local engine gives one answer at a time; "
@@ -51,7 +56,9 @@ class LocalChatModel:
         self._model = _load(folder, settings)
         self._window = _window(self._model, settings)
         self._end_tokens = _end_tokens(self._model)
-        self._adapters = Adapters(self._model, (settings.model, str(folder)), settings.adapters)
+        known = adapters or KnownAdapters(settings.adapters)
+        self._prefixes = Prefixes(self._model.config, settings.prefix_cache_mib << 20)
+        self._adapters = Adapters(self._model, (settings.model, str(folder)), known)
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="generation")
         self._lock = Lock()
         self._jobs: set[_Job] = set()
@@ -73,8 +80,13 @@ class LocalChatModel:
     async def stream(
         self, messages: Sequence[Message], sampling: Sampling, adapter: str | None = None
     ) -> AsyncGenerator[Generated, None]:
-        self._adapters.check(adapter)
-        job = _Job(tuple(messages), sampling, adapter, asyncio.get_running_loop())
+        if sampling.json_schema is not None:
+            raise NotSupportedError(
+                f"{self.name} generates in this process, which holds no text to a JSON schema; "
+                "use a model server that does (generation.engine = 'openai')"
+            )
+        name = self._adapters.name_of(adapter)
+        job = _Job(tuple(messages), sampling, name, asyncio.get_running_loop())
         self._admit(job)
         deadline = job.loop.time() + self._settings.timeout_s
         future: Future[None] | None = None
@@ -145,6 +157,7 @@ class LocalChatModel:
             for piece in self._generate(job):
                 job.put(piece)
         except torch.OutOfMemoryError as error:
+            self._prefixes.forget()
             job.put(EngineFaultError(f"{self.name} ran out of memory on a prompt of {len(job.prompt)} tokens: {error}"))
         except Exception as error:  # the caller's to raise, with the traceback it has here
             job.put(error)
@@ -154,8 +167,10 @@ class LocalChatModel:
         detokeniser = Detokeniser(self._tokens.decode, job.sampling.stop)
         reason: FinishReason = "length"
         count = 0
+        read = self._prefixes.begin(job.prompt, job.adapter)
+        cached = len(read.tokens)
         with self._adapters.active(job.adapter) as model:
-            for token in next_tokens(model, job.prompt, job.sampling, job.cancelled.is_set):
+            for token in next_tokens(model, job.prompt, job.sampling, job.cancelled.is_set, read):
                 count += 1
                 if token in self._end_tokens:
                     reason = "stop"
@@ -167,7 +182,8 @@ class LocalChatModel:
                     break
         if reason == "length" and count < job.sampling.max_tokens:
             reason = "cancelled"
-        yield Generated(detokeniser.finish(), reason, Usage(len(job.prompt), count, 0))
+        self._prefixes.keep(read)
+        yield Generated(detokeniser.finish(), reason, Usage(len(job.prompt), count, cached))
 
 
 @dataclass(eq=False, slots=True)

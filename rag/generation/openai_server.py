@@ -8,39 +8,39 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from threading import Lock
 from typing import TypeVar
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import openai
-from openai import AsyncOpenAI, Omit, omit
+from openai import AsyncOpenAI, omit
 from openai.types import CompletionUsage
 from openai.types.chat import ChatCompletionMessageParam
+from openai.types.shared_params import ResponseFormatJSONSchema
 
 from rag.config import GenerationSettings
-from rag.errors import ConfigError, EngineBusyError, EngineFaultError, EngineTimeoutError
-from rag.generation.server_errors import StreamCutShort, Translator, is_transient
+from rag.errors import EngineBusyError, EngineFaultError, EngineTimeoutError
+from rag.generation.server_address import NO_ACCOUNT, FixedServer, Link
+from rag.generation.server_errors import StreamCutShort, is_transient
 from rag.generation.server_probe import ServerProbe
-from rag.interfaces import TokenCounter
+from rag.interfaces import Endpoint, ModelServer, TokenCounter
 from rag.types import FinishReason, Generated, Message, Sampling, Usage
 
 _FIRST_WAIT_S = 0.25
 _LONGEST_WAIT_S = 4.0
 _BUSY_RETRY_S = 1.0
-# What the library would otherwise take from this machine's environment and send to any server.
-_NO_ACCOUNT: dict[str, str | Omit] = {"OpenAI-Organization": omit, "OpenAI-Project": omit}
-# And what it wants to be told with each request that goes without a key.
-_NO_KEY: dict[str, str | Omit] = {"Authorization": omit}
 
 T = TypeVar("T")
 
 
 class OpenAIChatModel:
-    """The model named in the settings, on the server at ``base_url``. An adapter is a model name there.
+    """The model named in the settings, on the server at ``base_url`` or wherever ``server`` says that it is now.
+
+    An adapter is a model name there.
 
     ``timeout_s`` is for a whole answer: its wait for a place, every try, and the last token. ``window`` and ``tokens``
     ask the server once, when first needed, and block meanwhile: call them off the event loop. May be used from
     several event loops, each of which has ``concurrency`` places and closes its own. Beside the engine errors:
-    ``NotFoundError`` for an adapter the server doesn't have, ``DoesNotFitError`` where it says the prompt is too long.
+    ``NotFoundError`` for an adapter the server doesn't have, ``DoesNotFitError`` where it says the prompt is too long,
+    ``NotSupportedError`` where it refuses a request that holds the text to a schema.
     """
 
     def __init__(
@@ -48,25 +48,21 @@ class OpenAIChatModel:
         settings: GenerationSettings,
         local_tokens: Callable[[], TokenCounter | None] | None = None,
         environment: Mapping[str, str] = os.environ,
+        server: ModelServer | None = None,
     ) -> None:
-        """``local_tokens`` finds the model's tokenizer for a server that doesn't count; in the model cache if unset."""
+        """``local_tokens`` finds the model's tokenizer for a server that doesn't count; in the model cache if unset.
+
+        ``server`` is one that we run ourselves; asked before each try, for a restarted one has another key.
+        """
         self._settings = settings
-        url = _checked_url(settings.base_url)
-        key = environment.get(settings.api_key_env) or None
-        self._errors = Translator(url, key, settings.api_key_env)
-        self._arguments = {
-            # Given even where there is none: the library would look for a key of its own in the environment.
-            "api_key": key or "none",
-            "base_url": url,
-            "default_headers": _NO_ACCOUNT,
-        }
-        self._headers = {} if key else _NO_KEY
-        self._probe = ServerProbe(settings, self._arguments, self._headers, self._errors, local_tokens)
+        self._server = server or FixedServer(settings, environment)
+        self._key_name = settings.api_key_env if server is None else None
+        self._probe = ServerProbe(settings, self._link, local_tokens)
         self._lanes: WeakKeyDictionary[asyncio.AbstractEventLoop, _Lane] = WeakKeyDictionary()
         self._lanes_lock = Lock()
 
     def __repr__(self) -> str:
-        return f"OpenAIChatModel({self.name!r} at {self._errors.url})"
+        return f"OpenAIChatModel({self.name!r} at {self._server!r})"
 
     @property
     def name(self) -> str:
@@ -96,7 +92,7 @@ class OpenAIChatModel:
         try:
             await self._before(deadline, lane.places.acquire())
             try:
-                async with aclosing(self._tries(lane.client, messages, sampling, adapter, deadline)) as pieces:
+                async with aclosing(self._tries(lane, messages, sampling, adapter, deadline)) as pieces:
                     async for piece in pieces:
                         yield piece
             finally:
@@ -108,13 +104,13 @@ class OpenAIChatModel:
         """Closes the connections of the running event loop, and those that count."""
         with self._lanes_lock:
             lane = self._lanes.pop(asyncio.get_running_loop(), None)
-        if lane is not None:
+        if lane is not None and lane.client is not None:
             await lane.client.close()
         await asyncio.to_thread(self._probe.close)
 
     async def _tries(
         self,
-        client: AsyncOpenAI,
+        lane: "_Lane",
         messages: Sequence[Message],
         sampling: Sampling,
         adapter: str | None,
@@ -123,15 +119,18 @@ class OpenAIChatModel:
         wait_s = _FIRST_WAIT_S
         for left in range(self._settings.retries, -1, -1):
             begun = False
+            link = self._link()
             try:
-                async with aclosing(self._once(client, messages, sampling, adapter, deadline)) as pieces:
+                async with aclosing(
+                    self._once(link, lane.client_of(link), messages, sampling, adapter, deadline)
+                ) as pieces:
                     async for piece in pieces:
                         begun = True
                         yield piece
                 return
             except (openai.APIError, StreamCutShort, ValueError) as error:
                 final = begun or left == 0 or not is_transient(error)
-                failure = self._errors.translate(error, self.name, adapter)
+                failure = link.errors.translate(error, self.name, adapter, sampling, begun)
             if final:
                 raise failure
             # Half of the wait is chance, so that many who failed together don't come back together.
@@ -140,6 +139,7 @@ class OpenAIChatModel:
 
     async def _once(
         self,
+        link: Link,
         client: AsyncOpenAI,
         messages: Sequence[Message],
         sampling: Sampling,
@@ -154,9 +154,10 @@ class OpenAIChatModel:
             top_p=sampling.top_p,
             seed=omit if sampling.seed is None or sampling.temperature == 0 else sampling.seed,
             stop=list(sampling.stop) or omit,
+            response_format=omit if sampling.json_schema is None else _response_format(sampling.json_schema),
             stream=True,
             stream_options={"include_usage": True},
-            extra_headers=self._headers,
+            extra_headers=link.headers,
         )
         reason: FinishReason | None = None
         usage: Usage | None = None
@@ -167,7 +168,7 @@ class OpenAIChatModel:
                     usage = _usage(chunk.usage)
                 for choice in chunk.choices or ():
                     if choice.finish_reason is not None:
-                        reason = self._reason(choice.finish_reason)
+                        reason = _reason(choice.finish_reason, link)
                     if choice.delta.content:
                         text += choice.delta.content
                         yield Generated(choice.delta.content)
@@ -176,13 +177,6 @@ class OpenAIChatModel:
         if usage is None:
             usage = await asyncio.to_thread(self._count, messages, text)
         yield Generated("", reason, usage)
-
-    def _reason(self, reason: str) -> FinishReason:
-        match reason:
-            case "stop" | "length":
-                return reason
-            case _:
-                raise EngineFaultError(f"the model server at {self._errors.url} ended the answer with {reason!r}")
 
     def _count(self, messages: Sequence[Message], text: str) -> Usage:
         """For servers that don't tell: as exact as ``tokens`` is."""
@@ -194,7 +188,7 @@ class OpenAIChatModel:
                 return await work
         except TimeoutError:
             raise EngineTimeoutError(
-                f"the model server at {self._errors.url} did not finish within {self._settings.timeout_s:g} s; "
+                f"the model server of {self.name} did not finish within {self._settings.timeout_s:g} s; "
                 "see whether it is overloaded, or raise generation.timeout_s"
             ) from None
 
@@ -203,20 +197,46 @@ class OpenAIChatModel:
         loop = asyncio.get_running_loop()
         with self._lanes_lock:
             if loop not in self._lanes:
-                # No time limit and no tries of the library's own: the deadline is ours, and a try must stay before
-                # the first token.
-                client = AsyncOpenAI(**self._arguments, timeout=None, max_retries=0)  # type: ignore[arg-type]
-                self._lanes[loop] = _Lane(client, asyncio.Semaphore(self._settings.concurrency))
+                self._lanes[loop] = _Lane(asyncio.Semaphore(self._settings.concurrency))
             return self._lanes[loop]
+
+    def _link(self) -> Link:
+        return Link.to(self._server, self._key_name)
 
 
 @dataclass(slots=True)
 class _Lane:
-    """What one event loop has: its connections, its places, and how many answers are under way or wait."""
+    """What one event loop has: its places, how many answers are under way or wait, and its connections."""
 
-    client: AsyncOpenAI
     places: asyncio.Semaphore
     active: int = 0
+    client: AsyncOpenAI | None = None
+    endpoint: Endpoint | None = None
+
+    def client_of(self, link: Link) -> AsyncOpenAI:
+        """For the server where it is now. Clients of where it was share the connections, and are not cut."""
+        if self.client is None:
+            # No time limit and no tries of the library's own: the deadline is ours, and a try must stay before the
+            # first token.
+            self.client = AsyncOpenAI(
+                api_key=link.key,
+                base_url=link.url,
+                default_headers=NO_ACCOUNT,  # type: ignore[arg-type]
+                timeout=None,
+                max_retries=0,
+            )
+        elif self.endpoint != link.endpoint:
+            self.client = self.client.with_options(api_key=link.key, base_url=link.url)
+        self.endpoint = link.endpoint
+        return self.client
+
+
+def _reason(reason: str, link: Link) -> FinishReason:
+    match reason:
+        case "stop" | "length":
+            return reason
+        case _:
+            raise EngineFaultError(f"the model server at {link.url} ended the answer with {reason!r}")
 
 
 def _message(message: Message) -> ChatCompletionMessageParam:
@@ -229,20 +249,11 @@ def _message(message: Message) -> ChatCompletionMessageParam:
             return {"role": "assistant", "content": message.content}
 
 
+def _response_format(schema: Mapping[str, object]) -> ResponseFormatJSONSchema:
+    # The name is for the server's log; without one the request is refused.
+    return {"type": "json_schema", "json_schema": {"name": "reply", "schema": dict(schema), "strict": True}}
+
+
 def _usage(usage: CompletionUsage) -> Usage:
     details = usage.prompt_tokens_details
     return Usage(usage.prompt_tokens, usage.completion_tokens, details.cached_tokens if details else None)
-
-
-def _checked_url(url: str | None) -> str:
-    if url is None:
-        raise ConfigError("generation.base_url is not set; the engine 'openai' needs a server's address")
-    parts = urlsplit(url)
-    if parts.username is not None or parts.password is not None:
-        raise ConfigError(
-            f"generation.base_url ({parts.scheme}://***@{parts.hostname}) holds credentials; "
-            "put the key into the environment variable named by generation.api_key_env"
-        )
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"generation.base_url is {url!r}; it should read like http://127.0.0.1:8000/v1")
-    return url

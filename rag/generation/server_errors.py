@@ -13,10 +13,14 @@ from rag.errors import (
     EngineFaultError,
     EngineUnavailableError,
     NotFoundError,
+    NotSupportedError,
 )
+from rag.types import Sampling
 
 _RETRY_AFTER_S = 1.0
 _LONGEST_MESSAGE = 300
+_NOT_SUPPORTED = (400, 422, 501)
+"""What servers answer to a `response_format` they don't know. The request is otherwise one of ours, and right."""
 
 
 class StreamCutShort(Exception):
@@ -25,23 +29,38 @@ class StreamCutShort(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Translator:
-    """Knows the server's address, and the key in order to keep it out of what is said."""
+    """Knows the server's address, and the key in order to keep it out of what is said.
+
+    ``key_name`` is the variable that the operator keeps the key in; ``None`` where we run the server ourselves.
+    """
 
     url: str
     key: str | None
-    key_name: str
+    key_name: str | None
 
     def __repr__(self) -> str:
         return f"Translator({self.url!r})"
 
-    def translate(self, error: Exception, model: str, adapter: str | None = None) -> DomainQAError:
-        """To be raised outside the ``except`` block: the library's error may quote the request."""
+    def translate(
+        self,
+        error: Exception,
+        model: str,
+        adapter: str | None = None,
+        sampling: Sampling | None = None,
+        begun: bool = False,
+    ) -> DomainQAError:
+        """To be raised outside the ``except`` block: the library's error may quote the request.
+
+        ``begun``: a part of the answer had come already.
+        """
         if isinstance(error, openai.APIStatusError):
-            return self._of_status(error, model, adapter)
+            return self._of_status(error, model, adapter, sampling is not None and sampling.json_schema is not None)
         if isinstance(error, openai.APIConnectionError):
+            what = "broke off in the middle of the answer" if begun else "cannot be reached"
+            # The supervisor, which starts it again, says more as soon as it has seen that it died.
+            advice = "ask again" if self.key_name is None else "start it, or mend generation.base_url"
             return EngineUnavailableError(
-                f"the model server at {self.url} cannot be reached ({self._clean(str(error.__cause__ or error))}); "
-                "start it, or mend generation.base_url"
+                f"the model server at {self.url} {what} ({self._clean(str(error.__cause__ or error))}); {advice}"
             )
         if isinstance(error, openai.APIError):
             return EngineFaultError(f"the model server at {self.url} failed: {self._message(error)}")
@@ -55,7 +74,9 @@ class Translator:
             f"{type(error).__name__}: {self._clean(str(error))}"
         )
 
-    def _of_status(self, error: openai.APIStatusError, model: str, adapter: str | None) -> DomainQAError:
+    def _of_status(
+        self, error: openai.APIStatusError, model: str, adapter: str | None, structured: bool
+    ) -> DomainQAError:
         status, message = error.status_code, self._message(error)
         if status == 429:
             wait_s = retry_after_s(error.response.headers.get("retry-after"))
@@ -66,9 +87,14 @@ class Translator:
             return NotFoundError(f"the model server at {self.url} has no adapter {adapter!r}: {message}")
         if error.code == "context_length_exceeded" or (status == 400 and "maximum context length" in message):
             return DoesNotFitError(f"the prompt does not fit the window of {model}: {message}")
+        if structured and status in _NOT_SUPPORTED:
+            return NotSupportedError(
+                f"the model server at {self.url} refused a request for JSON of a schema with {status}: {message}"
+            )
         if status == 503:
             return EngineUnavailableError(f"the model server at {self.url} is not ready: {message}")
-        hint = f"; the key is read from the environment variable {self.key_name}" if status in (401, 403) else ""
+        refused = status in (401, 403) and self.key_name is not None
+        hint = f"; the key is read from the environment variable {self.key_name}" if refused else ""
         return EngineFaultError(f"the model server at {self.url} answered {status}: {message}{hint}")
 
     def _message(self, error: openai.APIError) -> str:

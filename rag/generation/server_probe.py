@@ -3,16 +3,15 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import openai
-from openai import Omit, OpenAI
+from openai import OpenAI
 
 from rag.config import GenerationSettings
 from rag.errors import ConfigError
-from rag.generation.server_errors import Translator
+from rag.generation.server_address import NO_ACCOUNT, Link
 from rag.generation.server_tokens import ApproximateTokenCounter, ServerTokenCounter
-from rag.interfaces import TokenCounter
+from rag.interfaces import Endpoint, TokenCounter
 from rag.models import cached, default_cache
 
 _TIMEOUT_S = 10.0
@@ -24,18 +23,15 @@ class ServerProbe:
     def __init__(
         self,
         settings: GenerationSettings,
-        arguments: Mapping[str, Any],
-        headers: Mapping[str, str | Omit],
-        errors: Translator,
+        link: Callable[[], Link],
         local_tokens: Callable[[], TokenCounter | None] | None,
     ) -> None:
-        """``arguments`` are those of the OpenAI client: address and key; ``headers`` go with each request."""
+        """``link`` finds the server before each request; where it isn't there, the error is raised from here."""
         self._settings = settings
-        self._arguments = arguments
-        self._headers = headers
-        self._errors = errors
+        self._link = link
         self._local_tokens = local_tokens or (lambda: _cached_tokens(settings.model))
         self._client: OpenAI | None = None
+        self._linked_to: Endpoint | None = None
         self._window: int | None = None
         self._tokens: TokenCounter | None = None
         self._lock = Lock()
@@ -70,13 +66,13 @@ class ServerProbe:
             if wanted is None:
                 names = ", ".join(str(entry.get("id")) for entry in listed) or "none"
                 raise ConfigError(
-                    f"the model server at {self._errors.url} does not tell the window of {model} "
+                    f"the model server at {self._link().url} does not tell the window of {model} "
                     f"(models it lists: {names}); set generation.window"
                 )
             return wanted
         if wanted is not None and wanted > limit:
             raise ConfigError(
-                f"generation.window is {wanted}, but the model server at {self._errors.url} serves {model} with {limit}"
+                f"generation.window is {wanted}, but the model server at {self._link().url} serves {model} with {limit}"
             )
         return wanted or limit
 
@@ -89,29 +85,39 @@ class ServerProbe:
     def _tokenize(self, body: Mapping[str, object]) -> int:
         count = _count(self._ask("POST", "tokenize", body))
         if count is None:
-            raise self._errors.translate(
+            raise self._link().errors.translate(
                 ValueError("`/tokenize` gave no count, though it did before"), self._settings.model
             )
         return count
 
     def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> object:
         """The parsed answer; ``None`` where the server has no such address. vLLM's `/tokenize` is beside `/v1`."""
-        client = self._connected()
+        link = self._link()
+        client = self._connected(link)
         try:
             if method == "GET":
-                return client.get(f"/{path}", cast_to=object, options={"headers": self._headers})
-            root = self._errors.url.rstrip("/").removesuffix("/v1")
-            return client.post(f"{root}/{path}", body=body, cast_to=object, options={"headers": self._headers})
+                return client.get(f"/{path}", cast_to=object, options={"headers": link.headers})
+            root = link.url.rstrip("/").removesuffix("/v1")
+            return client.post(f"{root}/{path}", body=body, cast_to=object, options={"headers": link.headers})
         except openai.APIError as error:
             if isinstance(error, openai.APIStatusError) and error.status_code in (404, 405, 501):
                 return None
-            failure = self._errors.translate(error, self._settings.model)
+            failure = link.errors.translate(error, self._settings.model)
         raise failure
 
-    def _connected(self) -> OpenAI:
+    def _connected(self, link: Link) -> OpenAI:
         with self._client_lock:
             if self._client is None:
-                self._client = OpenAI(**self._arguments, timeout=_TIMEOUT_S, max_retries=self._settings.retries)
+                self._client = OpenAI(
+                    api_key=link.key,
+                    base_url=link.url,
+                    default_headers=NO_ACCOUNT,  # type: ignore[arg-type]
+                    timeout=_TIMEOUT_S,
+                    max_retries=self._settings.retries,
+                )
+            elif self._linked_to != link.endpoint:
+                self._client = self._client.with_options(api_key=link.key, base_url=link.url)
+            self._linked_to = link.endpoint
             return self._client
 
 

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 
 from fastapi import APIRouter, Request, Response
 
-from rag.answering import Answerer, Question
+from rag.answering import Question
 from rag.errors import DomainQAError
 from rag.types import Answer, Finished, TextDelta, Usage
 from service.api.asking import question_of
+from service.api.counting import STRATEGY
 from service.api.errors import body_of, unexpected
+from service.api.flow import Flow
 from service.api.schemas import (
     ERRORS,
     AssistantMessage,
@@ -38,6 +40,7 @@ from service.api.schemas import (
     UsageOut,
 )
 from service.api.streaming import ClientGoneError, EventStream, until_disconnect, with_heartbeats
+from service.api.tracing import trace_of
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ CLIENT_GONE = 499
 """What proxies log for a client that went away; nobody reads the response."""
 
 
-def chat_routes(answerer: Answerer, default_strategy: str, heartbeat_s: float) -> APIRouter:
+def chat_routes(flow: Flow, default_strategy: str, heartbeat_s: float) -> APIRouter:
     """``heartbeat_s``: how long a stream may be silent before a comment tells the client that we're alive.
 
     A stream's response starts with its first text or its first heartbeat, so that an error before that
@@ -66,12 +69,13 @@ def chat_routes(answerer: Answerer, default_strategy: str, heartbeat_s: float) -
     )
     async def complete(body: ChatRequest, request: Request) -> ChatCompletion | Response:
         question = question_of(body)
-        head = _Head(question.strategy or default_strategy)
+        head = _Head(question.strategy or default_strategy, bool(body.trace))
+        request.scope[STRATEGY] = flow.strategy_of(question)
         try:
             if not body.stream:
-                return _completion(head, question, await until_disconnect(request.receive, answerer.answer(question)))
+                return _completion(head, question, await until_disconnect(request.receive, flow.answer(question)))
             usage_wanted = body.stream_options is not None and body.stream_options.include_usage
-            events = _sse(answerer, question, head, usage_wanted, heartbeat_s)
+            events = _sse(flow, question, head, usage_wanted, heartbeat_s)
             first = await until_disconnect(request.receive, _next(events))
         except ClientGoneError:
             return Response(status_code=CLIENT_GONE)
@@ -85,12 +89,12 @@ async def _next(events: AsyncGenerator[str, None]) -> str:
 
 
 async def _sse(
-    answerer: Answerer, question: Question, head: "_Head", usage_wanted: bool, heartbeat_s: float
+    flow: Flow, question: Question, head: "_Head", usage_wanted: bool, heartbeat_s: float
 ) -> AsyncGenerator[str, None]:
     """The stream's events. Errors are raised before the first one and told in an event of their own after it."""
     started = False
     try:
-        async with aclosing(with_heartbeats(answerer.stream(question), heartbeat_s)) as events:
+        async with aclosing(with_heartbeats(flow.stream(question), heartbeat_s)) as events:
             async for event in events:
                 if event is None:
                     yield ("" if started else _role(head)) + ": still working\n\n"
@@ -119,7 +123,7 @@ def _role(head: "_Head") -> str:
 
 def _last(head: "_Head", question: Question, answer: Answer, usage_wanted: bool) -> str:
     closing = _chunk(head, Delta(), _finish(answer))
-    closing.domainqa = provenance_of(question, answer)
+    closing.domainqa = provenance_of(question, answer, traced=head.traced)
     text = _data(closing)
     if usage_wanted:
         counted = _chunk(head, Delta())
@@ -141,6 +145,7 @@ class _Head:
     """What every piece of one completion has in common."""
 
     model: str
+    traced: bool
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -156,7 +161,7 @@ def _chunk(head: _Head, delta: Delta, finish_reason: FinishOut | None = None) ->
 
 
 def _completion(head: _Head, question: Question, answer: Answer) -> ChatCompletion:
-    message = AssistantMessage(content=answer.text, domainqa=provenance_of(question, answer))
+    message = AssistantMessage(content=answer.text, domainqa=provenance_of(question, answer, traced=head.traced))
     return ChatCompletion(
         id=head.id,
         created=head.created,
@@ -181,13 +186,14 @@ def _usage(usage: Usage) -> UsageOut:
     )
 
 
-def provenance_of(question: Question, answer: Answer) -> Provenance:
-    """The extension's payload."""
+def provenance_of(question: Question, answer: Answer, *, traced: bool) -> Provenance:
+    """The extension's payload, with its trace where that was asked for."""
     return Provenance(
         abstained=answer.abstained,
         supported=answer.supported,
         fallback=answer.fallback,
         strategy=answer.strategy,
+        adapter=answer.adapter,
         collection=question.collection,
         engine_model=answer.model,
         citations=[
@@ -225,4 +231,5 @@ def provenance_of(question: Question, answer: Answer) -> Provenance:
             for each in answer.evidence
         ],
         timings=dict(answer.timings),
+        trace=trace_of(answer) if traced else None,
     )

@@ -43,6 +43,10 @@ class RequestError(UsageError):
         self.code = code
 
 
+class StoppingError(DomainQAError):
+    """The service is on its way down: ask again in a moment, or another one."""
+
+
 def status_of(error: DomainQAError) -> int:
     """The HTTP status that tells the client what to do next."""
     if isinstance(error, NotFoundError):
@@ -53,7 +57,7 @@ def status_of(error: DomainQAError) -> int:
         return 400
     if isinstance(error, EngineBusyError):
         return 429
-    if isinstance(error, EngineUnavailableError):
+    if isinstance(error, EngineUnavailableError | StoppingError):
         return 503
     if isinstance(error, EngineTimeoutError):
         return 504
@@ -81,6 +85,7 @@ _KINDS: Sequence[tuple[type[DomainQAError], str, str | None]] = (
     (EngineUnavailableError, "server_error", "engine_unavailable"),
     (EngineTimeoutError, "server_error", "engine_timeout"),
     (EngineError, "server_error", "engine_fault"),
+    (StoppingError, "server_error", "stopping"),
     (StateError, "server_error", "state"),
 )
 
@@ -92,10 +97,11 @@ def unexpected() -> ErrorBody:
 
 def response_to(error: DomainQAError) -> JSONResponse:
     headers: dict[str, str] = {}
-    if isinstance(error, EngineBusyError):
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
-    elif isinstance(error, EngineUnavailableError):
-        headers["Retry-After"] = str(UNAVAILABLE_RETRY_S)
+    if isinstance(error, EngineBusyError | EngineUnavailableError):
+        wait_s = UNAVAILABLE_RETRY_S if error.retry_after_s is None else error.retry_after_s
+        headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
+    elif isinstance(error, StoppingError):
+        headers |= {"Retry-After": str(UNAVAILABLE_RETRY_S), "Connection": "close"}
     status = status_of(error)
     if status >= 500:
         logger.warning("answered %d: %s", status, error)

@@ -37,7 +37,7 @@ HEADERS = {
 
 
 class Guard:
-    """The outermost layer of ours: headers, host, origin, size, and the last resort for bugs."""
+    """Around every route: headers, host, origin, size, and the last resort for bugs."""
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str], max_body_bytes: int = MAX_BODY_BYTES) -> None:
         self._app = app

@@ -5,11 +5,12 @@ from importlib.metadata import version
 from fastapi import APIRouter, Response
 
 from rag.build import Library
+from service.api.circuit import Circuit
 from service.api.schemas import Health, Readiness
 from service.api.threads import Threads
 
 
-def health_routes(library: Library) -> APIRouter:
+def health_routes(library: Library, circuit: Circuit) -> APIRouter:
     router = APIRouter()
     # Apart from the other routes' threads: a probe must not wait behind searches.
     threads = Threads(1)
@@ -20,7 +21,7 @@ def health_routes(library: Library) -> APIRouter:
 
     @router.get("/readyz", responses={503: {"model": Readiness, "description": "A part is not ready."}})
     async def readyz(response: Response) -> Readiness:
-        parts = await threads.run(library.readiness)
+        parts = await threads.run(library.readiness) | {"circuit": circuit.readiness()}
         ready = all(state == "ok" for state in parts.values())
         if not ready:
             response.status_code = 503

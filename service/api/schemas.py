@@ -90,6 +90,9 @@ class ChatRequest(BaseModel):
     temperature: float | None = Field(default=None, ge=0, le=2)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     collection: Text = Field(default="default", min_length=1, description="Extension: the documents to answer from.")
+    trace: bool | None = Field(
+        default=None, description="Extension: tell under `domainqa.trace` how the answer came about."
+    )
 
 
 # --- chat: the response -------------------------------------------------------------------------
@@ -134,6 +137,61 @@ class EvidenceOut(Wire):
     score: float
 
 
+class ChannelOut(Wire):
+    """A hit's place in one channel: rank from 1, the channel's own score, the normalised one in [0, 1]."""
+
+    rank: int
+    score: float
+    normalised: float
+
+
+class TraceTokens(Wire):
+    """Tokens as the engine counts them. `cached`: those of the prompt it had already, null where it doesn't tell."""
+
+    prompt: int
+    cached: int | None
+    completion: int
+
+
+class TraceRewriting(Wire):
+    """Who made the search query of the question: nobody, the rules, or the model. ``note``: why not the model."""
+
+    by: Literal["question", "rules", "model"]
+    note: str | None
+    tokens: TraceTokens
+
+
+class TraceHit(Wire):
+    """A retrieved chunk, best first, with its place in each channel that found it."""
+
+    chunk: str
+    document: str
+    document_id: str
+    start: int
+    end: int
+    score: float
+    channels: dict[str, ChannelOut]
+
+
+class DroppedOut(Wire):
+    """A retrieved chunk that the model was not shown by itself, and why."""
+
+    chunk: str
+    document: str
+    reason: Literal["budget", "duplicate", "merged"]
+
+
+class TraceOut(Wire):
+    """How the answer came about."""
+
+    search_query: str | None = Field(description="What was searched for; null closed book.")
+    rewriting: TraceRewriting | None
+    timings: dict[str, float] = Field(description="Seconds by step, the wait for a place included.")
+    tokens: TraceTokens = Field(description="Those of the rewriting included.")
+    hits: list[TraceHit]
+    dropped: list[DroppedOut]
+
+
 class Provenance(Wire):
     """Where the answer comes from and how far it can be trusted: the same payload streaming or not."""
 
@@ -143,12 +201,14 @@ class Provenance(Wire):
     )
     fallback: str | None = Field(description="Why verbatim sentences stand in for the model's own answer, if they do.")
     strategy: str
+    adapter: str | None = Field(description="The adapter that answered, by its name: what a label stood for.")
     collection: str
     engine_model: str = Field(description="The model that generated the text.")
     citations: list[CitationOut]
     nearest: list[NearestOut]
     evidence: list[EvidenceOut]
     timings: dict[str, float] = Field(description="Seconds by step.")
+    trace: TraceOut | None = Field(default=None, description="How the answer came about, where `trace` asked for it.")
 
 
 class PromptTokensDetails(Wire):
@@ -251,14 +311,6 @@ class SearchRequest(BaseModel):
     query: Text = Field(min_length=1, max_length=20_000)
     collection: Text = Field(default="default", min_length=1)
     top_k: int | None = Field(default=None, ge=1, le=200, description="The configured number when left out.")
-
-
-class ChannelOut(Wire):
-    """A hit's place in one channel: rank from 1, the channel's own score, the normalised one in [0, 1]."""
-
-    rank: int
-    score: float
-    normalised: float
 
 
 class HitOut(Wire):

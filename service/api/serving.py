@@ -1,6 +1,7 @@
 """Runs the API on a port of this machine until it is told to stop. Prints nothing."""
 
 import contextlib
+import math
 import socket
 from collections.abc import Callable
 
@@ -10,8 +11,8 @@ from rag.build import Library
 from rag.errors import ConfigError
 from service.api.app import check_bind, create_app
 
-GRACE_S = 5
-"""How long running answers may take to end after the signal to stop."""
+CUT_S = 5
+"""After the drain: how long answers that were cut may take to tell their clients."""
 BACKLOG = 128
 
 
@@ -50,31 +51,41 @@ def serve(
     listener: socket.socket | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then let running answers end and close the library.
+    """Serve until SIGINT or SIGTERM, then stop listening, let running answers end within ``server.drain_s``, cut the
+    others with an error that says so, and close the library.
 
     ``listener`` is a socket from ``bind`` when the caller took the port before; ``on_ready`` is told the page's
     address once requests are answered.
     """
     with listener or bind(host, port) as taken:
+        app = create_app(library)
+        drain_s = library.settings.server.drain_s
         config = uvicorn.Config(
-            create_app(library),
+            app,
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
             ws="none",
             lifespan="on",
-            timeout_graceful_shutdown=GRACE_S,
+            timeout_graceful_shutdown=math.ceil(drain_s) + CUT_S,
         )
-        server = _Server(config, on_ready, url_of(taken))
+        server = _Server(config, on_ready, url_of(taken), lambda: app.state.flow.stop(drain_s))
         # uvicorn raises it again after its graceful end; stopping was what was asked for.
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[taken])
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[str], None] | None, url: str) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        on_ready: Callable[[str], None] | None,
+        url: str,
+        on_stop: Callable[[], None],
+    ) -> None:
         super().__init__(config)
+        self._on_stop = on_stop
         self._on_ready = on_ready
         self._url = url
 
@@ -82,3 +93,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started and self._on_ready is not None:
             self._on_ready(self._url)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)

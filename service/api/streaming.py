@@ -15,6 +15,9 @@ from starlette.types import Receive, Scope, Send
 
 T = TypeVar("T")
 
+STALLED_S = 60.0
+"""A client that reads nothing for so long is treated as gone: it would hold a place for nobody."""
+
 
 class ClientGoneError(Exception):
     """The client went away before the work was done; nobody reads the response."""
@@ -42,8 +45,9 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[str, None], first: str = "") -> None:
+    def __init__(self, events: AsyncGenerator[str, None], first: str = "", stalled_s: float = STALLED_S) -> None:
         """``first`` was taken from ``events`` before and is sent ahead of the rest."""
+        self._stalled_s = stalled_s
         self.status_code = 200
         self.background = None
         self._events = events
@@ -60,17 +64,21 @@ class EventStream(Response):
                 if sending.done():
                     sending.result()
             except OSError:
-                pass  # the connection broke in `send`: the same as a disconnect
+                pass  # the connection broke or stalled in `send`: the same as a disconnect
             finally:
                 await _end(sending, leaving)
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if self._first:
-            await send({"type": "http.response.body", "body": self._first.encode(), "more_body": True})
+            await self._send(send, self._first)
         async for event in self._events:
-            await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+            await self._send(send, event)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send(self, send: Send, event: str) -> None:
+        async with asyncio.timeout(self._stalled_s):
+            await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,10 @@ def ask(
     text = sys.stdin.read() if question == "-" else question
     asked = Question(text.strip(), collection, strategy, max_tokens=max_tokens)
     method = (strategy or own.settings().answering.strategy).partition("@")[0]
-    own.provide(embedder=method != "base", chat=method != "extractive")
+    engine = own.running_engine()
+    if engine is not None and method != "extractive":
+        engine.endpoint()  # where none runs, that is told before models are loaded
+    own.provide(embedder=method != "base", chat=method != "extractive" and engine is None)
     stream = _Stream()
     try:
         answer = asyncio.run(_answer(own, asked, None if as_json else stream.write))

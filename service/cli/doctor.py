@@ -4,7 +4,7 @@ import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 from rich.text import Text
@@ -13,6 +13,9 @@ from rag.errors import DomainQAError
 from rag.models import default_cache
 from service.cli import fetching, output, session
 from service.cli.options import JsonOutput
+
+if TYPE_CHECKING:
+    from rag.config import Settings
 
 _LIBRARIES = ("torch", "transformers", "sentence-transformers", "peft", "tantivy", "kreuzberg", "sqlalchemy", "fastapi")
 _FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu11", "faiss-gpu-cu12")
@@ -62,6 +65,8 @@ def _checks(own: session.Session) -> Iterator[Check]:
     yield Check("profile", settings.profile)
     if settings.generation.engine == "openai":
         yield Check("engine", f"{settings.generation.model} at {settings.generation.base_url}")
+    elif settings.generation.engine == "vllm":
+        yield _engine(own, settings)
     cache = default_cache()
     for reference in own.models():
         if fetching.missing([reference], cache):
@@ -69,6 +74,22 @@ def _checks(own: session.Session) -> Iterator[Check]:
         else:
             yield Check(f"model {reference}", "there")
     yield from _state_of_home(own)
+
+
+def _engine(own: session.Session, settings: "Settings") -> Check:
+    from service.engine import installation
+
+    server = own.running_engine()
+    assert server is not None
+    try:
+        if settings.engine.command:
+            program = settings.engine.command[0]
+        else:
+            found = installation.find(settings.engine)
+            program = f"{found.package} {found.version} of {found.python}"
+        return Check("engine", f"{program}; {server.state()}")
+    except DomainQAError as error:
+        return Check("engine", str(error), "error")
 
 
 def _library(name: str) -> Check:

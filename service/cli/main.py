@@ -17,10 +17,12 @@ from typer.core import TyperGroup
 
 from rag.errors import DomainQAError
 from service.cli import (
+    adapters,
     ask,
     collections,
     doctor,
     documents,
+    engine,
     ingest,
     models,
     noise,
@@ -78,6 +80,8 @@ app.command("serve")(serve.serve)
 app.add_typer(collections.app, name="collections")
 app.add_typer(documents.app, name="documents")
 app.add_typer(models.app, name="models")
+app.add_typer(adapters.app, name="adapters")
+app.add_typer(engine.app, name="engine")
 app.command("reindex")(reindex.reindex)
 app.command("doctor")(doctor.doctor)
 

@@ -8,7 +8,7 @@ from rag import models
 from service.cli import fetching, output, session
 from service.cli.options import JsonOutput
 
-app = typer.Typer(no_args_is_help=True, help="The models that run in this process.")
+app = typer.Typer(no_args_is_help=True, help="The models that a profile needs.")
 
 
 @app.command("list")

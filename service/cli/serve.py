@@ -1,15 +1,18 @@
 """``domainqa serve``: the API and the page, until it is told to stop."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli import output, session
+from service.cli import engine, output, session
 from service.cli.waiting import Waiting
 
 if TYPE_CHECKING:
     from rag.build import Library
+    from service.engine.supervisor import Supervisor
 
 
 def serve(
@@ -32,20 +35,39 @@ def serve(
     settings = own.settings()
     host = settings.server.host if host is None else host
     port = settings.server.port if port is None else port
-    with serving.bind(host, port) as listener:
+    with serving.bind(host, port) as listener, _engine(own) as supervisor:
         own.provide(chat=True)
-        library = _ready_library(own)
+        library = _ready_library(own, supervisor)
         if check:
-            asyncio.run(library.aclose())
+            try:
+                if supervisor is not None:
+                    supervisor.wait_ready()
+            finally:
+                asyncio.run(library.aclose())
             output.print_text(f"ready to serve at {serving.url_of(listener)}")
             return
         serving.serve(library, host, port, listener=listener, on_ready=_announce)
 
 
-def _ready_library(own: session.Session) -> "Library":
+@contextmanager
+def _engine(own: session.Session) -> Iterator["Supervisor | None"]:
+    """The engine that the settings want started, starting, until the block ends. The page is there meanwhile."""
+    if own.settings().generation.engine != "vllm":
+        yield None
+        return
+    from service.engine.supervisor import Observers, Supervisor
+
+    plan = engine.plan_of(own)
+    engine.end_on_sigterm()
+    observers = Observers(output.note, engine.Progress(output.note, moving=False))
+    with Supervisor(own.home_folder(), plan, "serve", observers) as supervisor:
+        yield supervisor
+
+
+def _ready_library(own: session.Session, server: "Supervisor | None") -> "Library":
     """With its models loaded, so that the first question doesn't wait for them."""
     with Waiting("opening the library") as waiting:
-        library = own.open(waiting.say)
+        library = own.open(waiting.say, server)
         try:
             library.warm_up()
         except BaseException:

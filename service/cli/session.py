@@ -16,25 +16,32 @@ import typer
 
 from service.cli import output
 
-if TYPE_CHECKING:  # both are too slow to import for a help text
+if TYPE_CHECKING:  # too slow to import for a help text
     from rag.build import Library
     from rag.config import Settings
+    from rag.interfaces import ModelServer
 
 OFFLINE = "DOMAINQA_OFFLINE"
 
 
 class OpenLibrary(Protocol):
-    def __call__(self, home: Path, settings: "Settings", progress: Callable[[str], None]) -> "Library": ...
+    def __call__(
+        self, home: Path, settings: "Settings", progress: Callable[[str], None], server: "ModelServer | None"
+    ) -> "Library": ...
 
 
 class ProvideModels(Protocol):
     def __call__(self, references: Sequence[str], offline: bool) -> None: ...
 
 
-def open_library(home: Path, settings: "Settings", progress: Callable[[str], None]) -> "Library":
+def open_library(
+    home: Path, settings: "Settings", progress: Callable[[str], None], server: "ModelServer | None"
+) -> "Library":
     from rag.build import Library
+    from service.registered import registered_adapters
 
-    return Library(home, settings, progress=progress)
+    adapters = registered_adapters(home, settings, server)
+    return Library(home, settings, server=server, adapters=adapters, progress=progress)
 
 
 def provide_models(references: Sequence[str], offline: bool) -> None:
@@ -68,10 +75,10 @@ class Session:
         return self.offline or os.environ.get(OFFLINE, "").lower() not in ("", "0", "false", "no")
 
     def models(self, *, embedder: bool = True, chat: bool = True) -> list[str]:
-        """The models that these settings load in this process."""
+        """The models that these settings load, in this process or in an engine that we start."""
         settings = self.settings()
         references = [settings.embedding.model] if embedder else []
-        if chat and settings.generation.engine == "local":
+        if chat and settings.generation.engine in ("local", "vllm"):
             references.append(settings.generation.model)
         return references
 
@@ -79,9 +86,21 @@ class Session:
         """Fetch what is missing of the models that a command needs, or say how to get them when offline."""
         self.provide_models(self.models(embedder=embedder, chat=chat), self.is_offline())
 
-    def open(self, progress: Callable[[str], None] = output.note) -> "Library":
-        """The library of this home. Whoever opens it awaits its ``aclose``."""
-        return self.open_library(self.home_folder(), self.settings(), progress)
+    def running_engine(self) -> "ModelServer | None":
+        """The engine that another process runs for this home, where the settings want one of ours."""
+        settings = self.settings()
+        if settings.generation.engine != "vllm":
+            return None
+        from service.engine.running import RunningEngine
+
+        return RunningEngine(self.home_folder(), settings.generation.model)
+
+    def open(self, progress: Callable[[str], None] = output.note, server: "ModelServer | None" = None) -> "Library":
+        """The library of this home. Whoever opens it awaits its ``aclose``.
+
+        ``server`` is the engine that the caller runs itself; else the one that another process runs is used.
+        """
+        return self.open_library(self.home_folder(), self.settings(), progress, server or self.running_engine())
 
     @contextmanager
     def library(self, progress: Callable[[str], None] = output.note) -> Iterator["Library"]:

@@ -3,7 +3,7 @@
 import pytest
 
 from rag.fakes import FakeEmbedder
-from rag.matching import Similarity, TermMatcher, facts, numbers, pieces_of
+from rag.matching import Similarity, TermMatcher, identifiers, inverse_document_frequency, pieces_of
 from rag.types import Evidence
 
 TABLE = """## Limits
@@ -43,22 +43,33 @@ def test_a_row_of_a_split_table_takes_its_header_from_the_context() -> None:
     assert piece.readable == "Model: ZP-60/2; Flow (l/min): 60"
 
 
+def test_rows_without_a_header_are_rows() -> None:
+    pieces = pieces_of(passage("| ZP-40/2 | 40 |\n| ZP-60/2 | 60 |"))
+    assert [(piece.readable, piece.header) for piece in pieces] == [("ZP-40/2; 40", None), ("ZP-60/2; 60", None)]
+
+
+def test_a_bar_inside_a_cell_is_no_border() -> None:
+    (piece,) = pieces_of(passage("| Key | Use |\n| --- | --- |\n| Alt \\| Gr | a \\| b |"))
+    assert piece.readable == "Key: Alt | Gr; Use: a | b"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("every 2,000 hours", {"2000"}),
-        ("2.5 bar and 2,5 бар.", {"2.5", "2,5"}),
         ("ZP-40/2 (part ZP-1001)", {"zp-40/2", "zp-1001"}),
-        ("on 12 March 2024.", {"12", "2024"}),
-        ("泵ZP-40为40升", {"zp-40", "40"}),
+        ("ZP-40,ZP-60:K1", {"zp-40", "zp-60", "k1"}),
+        ("the ZP\u201140 and the ZP\u221260", {"zp-40", "zp-60"}),
+        ("泵ZP-40为40升", {"zp-40"}),
+        ("насос НЦ-40", {"нц-40"}),
+        ("a 24-hour, 3-phase 2nd run of 2.5 bar, 5mm, 40 m³/h on 2024-03-12", set()),
     ],
 )
-def test_facts(text: str, expected: set[str]) -> None:
-    assert facts(text) == expected
+def test_identifiers_hold_a_letter_before_a_digit(text: str, expected: set[str]) -> None:
+    assert identifiers(text) == expected
 
 
-def test_numbers_are_facts_without_letters() -> None:
-    assert numbers("ZP-40/2 runs at 2.5 bar, 1,200 rpm") == {"2.5", "1200"}
+def test_rarity_stays_positive_when_an_index_still_counts_removed_texts() -> None:
+    assert 0 < inverse_document_frequency(30, 2) < inverse_document_frequency(1, 2)
 
 
 def test_coverage_is_the_weighted_share_of_words() -> None:

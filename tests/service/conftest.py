@@ -12,6 +12,7 @@ import httpx
 import pytest
 import uvicorn
 
+from rag.adapters import KnownAdapters
 from rag.config import Settings
 from rag.errors import NotFoundError
 from rag.types import (
@@ -167,6 +168,7 @@ class ScriptedLibrary:
     def __init__(self, *scripts: Sequence[Step]) -> None:
         self.settings = Settings()
         self.answerer = ScriptedAnswerer(*scripts)
+        self.adapters = KnownAdapters({})
         self.ready = {"catalog": "ok", "engine": "ok"}
         self.searched: list[tuple[str, str, int]] = []
         self.closed = False

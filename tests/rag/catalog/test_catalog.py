@@ -133,6 +133,24 @@ def test_unused_vectors_are_dropped(workshop: Workshop) -> None:
     assert workshop.catalog.known_vectors([used], "gone") == set()
 
 
+def test_a_sweep_takes_what_was_retired_and_leaves_what_is_still_used(workshop: Workshop) -> None:
+    collection = workshop.collection()
+    first = workshop.put(collection, "a.txt", "same\nold")
+    second = workshop.put(collection, "a.txt", "same\nnew")
+    hashes = {line: text_hash(Chunk(line, "About a.txt", 0, 0)) for line in ("same", "old", "new")}
+    before = workshop.catalog.document(collection, "a.txt", first).version
+    workshop.catalog.sweep(collection, first)
+    assert len(workshop.catalog.rows_for_index(collection.id, {first})) == 2
+    workshop.catalog.sweep(collection, second)
+    assert len(workshop.catalog.rows_for_index(collection.id, {first})) == 0
+    assert len(workshop.catalog.rows_for_index(collection.id, {second})) == 2
+    kept = workshop.catalog.known_vectors(hashes.values(), collection.embedder)
+    assert kept == {hashes["same"], hashes["new"]}
+    [info] = workshop.catalog.documents(collection)
+    with pytest.raises(NotFoundError, match="no version"):
+        workshop.catalog.document_version(info.id, before)
+
+
 def test_failures_are_kept_until_the_source_is_stored_or_removed(workshop: Workshop) -> None:
     collection = workshop.collection()
     for reason in ("encrypted", "damaged"):

@@ -2,26 +2,31 @@
 
 import asyncio
 import json
+import random
 import shutil
 import threading
 from contextlib import aclosing
+from typing import ClassVar
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from rag.adapters import KnownAdapters
 from rag.config import GenerationSettings
 from rag.errors import (
     ConfigError,
     DoesNotFitError,
     EngineBusyError,
+    EngineFaultError,
     EngineTimeoutError,
     EngineUnavailableError,
     ModelError,
     NotFoundError,
+    NotSupportedError,
 )
 from rag.generation.local import LocalChatModel
-from rag.types import Message, Sampling
+from rag.types import Adapter, Message, Sampling
 
 MESSAGES = (Message("system", "Be brief."), Message("user", "the pump?"))
 
@@ -284,6 +289,104 @@ def test_a_chat_without_system_message_is_refused(tiny):
         answer(tiny, Sampling(5), messages=(Message("user", "the pump?"),))
 
 
+# --- reuse of what was read ---------------------------------------------------------------------
+
+
+def usage(model, messages, sampling=Sampling(8), adapter=None):  # noqa: B008 - frozen
+    return asyncio.run(collect(model, sampling, messages, adapter))[-1].usage
+
+
+def conversation(model, turns, adapter=None):
+    """The messages of each turn: the ones before it, what was answered, and a new question."""
+    messages = MESSAGES
+    for number in range(turns):
+        yield messages
+        said = answer(model, Sampling(8), messages, adapter)
+        messages = (*messages, Message("assistant", said), Message("user", f"and the valve {number}?"))
+
+
+@pytest.mark.parametrize("piece", [3, 512])
+def test_answers_are_the_same_with_and_without_reuse(tiny_model, make_adapter, monkeypatch, piece):
+    monkeypatch.setattr("rag.generation.decoding._PROMPT_PIECE", piece)
+    adapters = {"one": str(make_adapter(1)), "two": str(make_adapter(2))}
+    keeping, plain = (model_of(tiny_model, adapters=adapters, prefix_cache_mib=mib) for mib in (64, 0))
+    picked = random.Random(3)
+    reused = 0
+    prompts = [messages for _ in range(2) for messages in conversation(plain, 3)]
+    prompts += [(MESSAGES[0], Message("user", "the " * n + "valve")) for n in range(6)]
+    for _ in range(60):
+        messages, adapter = picked.choice(prompts), picked.choice([None, "one", "two"])
+        sampling = Sampling(picked.randint(1, 12), temperature=picked.choice([0.0, 0.9]), seed=4)
+        got, expected = (collect_text(model, messages, sampling, adapter) for model in (keeping, plain))
+        assert got[0] == expected[0]
+        assert expected[1].cached_tokens == 0
+        reused += got[1].cached_tokens
+    assert reused > 500
+    for model in (keeping, plain):
+        asyncio.run(model.aclose())
+
+
+def collect_text(model, messages, sampling, adapter):
+    pieces = asyncio.run(collect(model, sampling, messages, adapter))
+    return "".join(piece.text for piece in pieces), pieces[-1].usage
+
+
+def test_a_conversation_reads_only_what_is_new(tiny):
+    before = 0
+    for messages in conversation(tiny, 3):
+        used = usage(tiny, messages)
+        assert used.cached_tokens >= before
+        before = used.prompt_tokens
+    fresh = (*MESSAGES[:1], Message("user", "something else"))
+    assert 0 < usage(tiny, fresh).cached_tokens < before / 2, "the rules are shared"
+
+
+def test_the_same_prompt_again_is_read_but_for_its_last_token(tiny):
+    first, again = usage(tiny, MESSAGES), usage(tiny, MESSAGES)
+    assert first.cached_tokens == 0
+    assert again.cached_tokens == again.prompt_tokens - 1
+
+
+def test_nothing_is_reused_across_adapters(tiny_model, make_adapter):
+    model = model_of(tiny_model, adapters={"one": str(make_adapter(1)), "two": str(make_adapter(2))})
+    for adapter in (None, "one", "two"):
+        assert usage(model, MESSAGES, adapter=adapter).cached_tokens == 0
+    for adapter in (None, "one", "two"):
+        assert usage(model, MESSAGES, adapter=adapter).cached_tokens > 0
+    asyncio.run(model.aclose())
+
+
+def test_what_a_cancelled_answer_read_is_kept_and_right(tiny):
+    expected = answer(tiny, Sampling(30))
+    other = (MESSAGES[0], Message("user", "the pump and the valve"))
+
+    async def leave() -> None:
+        stream = tiny.stream(other, Sampling(200))
+        await anext(stream)
+        await stream.aclose()
+
+    asyncio.run(leave())
+    assert usage(tiny, other).cached_tokens > 0
+    assert answer(tiny, Sampling(30)) == expected
+
+
+def test_after_a_failing_step_nothing_half_read_is_kept(tiny):
+    calls = 0
+
+    def fail(*_) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise torch.OutOfMemoryError("no room")
+
+    expected = usage(tiny, MESSAGES)
+    hook = tiny._model.model.layers[1].register_forward_pre_hook(fail)
+    with pytest.raises(EngineFaultError, match="out of memory"):
+        answer(tiny, Sampling(9))
+    hook.remove()
+    assert usage(tiny, MESSAGES) == expected, "and what was kept gave its memory back"
+
+
 # --- adapters -----------------------------------------------------------------------------------
 
 
@@ -296,6 +399,11 @@ def test_adapters_change_the_answer_and_the_base_stays_as_it_was(tiny_model, mak
     assert answer(model, Sampling(30)) == base
     assert answer(model, Sampling(30), adapter="one") == one
     asyncio.run(model.aclose())
+
+
+def test_a_schema_is_refused_with_the_way_out(tiny):
+    with pytest.raises(NotSupportedError, match=r"JSON schema.*generation\.engine"):
+        answer(tiny, Sampling(5, json_schema={"type": "object"}))
 
 
 def test_an_unknown_adapter_is_named_with_the_known_ones(tiny_model, make_adapter):
@@ -323,4 +431,34 @@ def test_an_adapter_of_another_base_is_refused_before_it_touches_the_model(tiny_
         with pytest.raises(ModelError, match=reason):
             answer(model, Sampling(5), adapter=adapter)
     assert answer(model, Sampling(30)) == base
+    asyncio.run(model.aclose())
+
+
+def test_adapters_of_a_source_are_loaded_by_what_their_label_stands_for_and_forgotten_when_gone(
+    tiny_model, make_adapter
+):
+    class Source:
+        folders: ClassVar = {f"pumps-{seed}": str(make_adapter(seed)) for seed in (1, 2)}
+        current = "pumps-1"
+
+        def names(self):
+            return [*self.folders, "pumps"]
+
+        def find(self, reference):
+            name = self.current if reference == "pumps" else reference
+            return Adapter(name, self.folders[name]) if name in self.folders else None
+
+    source = Source()
+    model = LocalChatModel(tiny_model, GenerationSettings(model="tiny"), KnownAdapters({}, source))
+    one = answer(model, Sampling(30), adapter="pumps")
+    source.current = "pumps-2"
+    two = answer(model, Sampling(30), adapter="pumps")
+    assert one == answer(model, Sampling(30), adapter="pumps-1") != two
+    del source.folders["pumps-1"]
+    with pytest.raises(NotFoundError, match="'pumps-1'; there are: pumps, pumps-2"):
+        answer(model, Sampling(30), adapter="pumps-1")
+    source.folders["pumps-3"] = str(make_adapter(3))
+    assert answer(model, Sampling(30), adapter="pumps-3") not in (one, two)
+    assert model._adapters._loaded == {"pumps-2", "pumps-3"}
+    assert answer(model, Sampling(30), adapter="pumps-2") == two
     asyncio.run(model.aclose())

@@ -22,11 +22,13 @@ from rag.errors import (
     EngineTimeoutError,
     EngineUnavailableError,
     NotFoundError,
+    NotSupportedError,
 )
 from rag.generation.openai_server import OpenAIChatModel
 from rag.generation.server_errors import retry_after_s
 from rag.generation.server_tokens import ApproximateTokenCounter
 from rag.generation.tokens import LocalTokenCounter, load_tokenizer
+from rag.interfaces import Endpoint
 from rag.types import Message, Sampling, Usage
 
 
@@ -97,6 +99,35 @@ def test_usage_is_counted_where_the_server_does_not_tell(server):
 def test_a_length_stop_is_told(server):
     server.script = [fake.says(fake.chunk("Hel"), fake.chunk(reason="length"), fake.chunk(usage=fake.USAGE))]
     assert collect(model_at(server.url))[-1].finish_reason == "length"
+
+
+SCHEMA = {"type": "object", "properties": {"question": {"type": "string"}}}
+
+
+def test_a_schema_is_asked_for_as_openai_does(server):
+    collect(model_at(server.url), Sampling(50, json_schema=SCHEMA))
+    collect(model_at(server.url))
+    structured, plain = server.asked
+    assert structured["response_format"]["type"] == "json_schema"
+    assert structured["response_format"]["json_schema"] | {"name": "", "strict": True} == {
+        "name": "", "schema": SCHEMA, "strict": True,
+    }  # fmt: skip
+    assert "response_format" not in plain
+
+
+@pytest.mark.parametrize("status", [400, 422, 501])
+def test_a_server_that_refuses_a_schema_says_so(server, status):
+    server.script = [fake.fails(status, "response_format is not known")]
+    with pytest.raises(NotSupportedError, match="response_format is not known"):
+        collect(model_at(server.url, retries=0), Sampling(50, json_schema=SCHEMA))
+    with pytest.raises(EngineFaultError):
+        collect(model_at(server.url, retries=0))
+
+
+def test_a_prompt_too_long_is_no_refusal_of_the_schema(server):
+    server.script = [fake.fails(400, "This model's maximum context length is 8192 tokens.")]
+    with pytest.raises(DoesNotFitError):
+        collect(model_at(server.url), Sampling(50, json_schema=SCHEMA))
 
 
 # --- tries and errors ---------------------------------------------------------------------------
@@ -307,7 +338,7 @@ def test_the_key_is_sent_and_never_told(server, caplog):
     assert server.headers[0]["authorization"] == f"Bearer {KEY}"
     with pytest.raises(EngineFaultError) as caught:
         collect(model)
-    told = "".join(traceback.format_exception(caught.value)) + repr(model) + repr(model._errors) + caplog.text
+    told = "".join(traceback.format_exception(caught.value)) + repr(model) + repr(model._link()) + caplog.text
     assert "Incorrect API key provided: ***" in told
     assert KEY not in told
     assert caught.value.__context__ is None
@@ -328,3 +359,52 @@ def test_an_address_that_cannot_work_is_refused(url):
     with pytest.raises(ConfigError, match="base_url") as caught:
         model_at(url)
     assert "secret-word" not in str(caught.value)
+
+
+class MovingServer:
+    """A server of ours that is restarted: each start has another key, and in between it isn't there."""
+
+    def __init__(self, url):
+        self.at = Endpoint(url, "first-0123456789")
+
+    def endpoint(self):
+        if self.at is None:
+            raise EngineUnavailableError("the engine is not ready: restarting after it died", 7.0)
+        return self.at
+
+    def state(self):
+        return "ok" if self.at else "restarting after it died"
+
+
+def test_a_restarted_server_is_asked_with_its_new_key(server):
+    moving = MovingServer(server.url)
+    settings = GenerationSettings(engine="vllm", model=fake.MODEL, retries=2, timeout_s=10)
+    model = OpenAIChatModel(settings, environment={"DOMAINQA_ENGINE_API_KEY": KEY}, server=moving)
+
+    async def run():
+        for at in (moving.at, Endpoint(server.url, "second-0123456789")):
+            moving.at = at
+            async with aclosing(model.stream(MESSAGES, Sampling(50))) as stream:
+                assert [piece async for piece in stream][-1].finish_reason == "stop"
+        moving.at = None
+        with pytest.raises(EngineUnavailableError, match="restarting after it died") as caught:
+            await anext(model.stream(MESSAGES, Sampling(50)))
+        assert caught.value.retry_after_s == 7.0
+        with pytest.raises(EngineUnavailableError, match="restarting after it died"):
+            await asyncio.to_thread(lambda: model.window)
+        await model.aclose()
+
+    asyncio.run(run())
+    sent = [headers["authorization"] for headers in server.headers]
+    assert sent == ["Bearer first-0123456789", "Bearer second-0123456789"]
+    assert "0123456789" not in repr(model)
+
+
+def test_a_server_of_ours_that_breaks_off_is_told_without_a_setting_that_would_not_help(server):
+    server.script = [fake.breaks_after(fake.chunk("Hel"))]
+    settings = GenerationSettings(engine="vllm", model=fake.MODEL, retries=2, timeout_s=10)
+    model = OpenAIChatModel(settings, environment={}, server=MovingServer(server.url))
+    with pytest.raises(EngineError, match="broke off in the middle of the answer") as caught:
+        collect(model)
+    assert isinstance(caught.value, EngineUnavailableError)
+    assert "base_url" not in str(caught.value)

@@ -110,6 +110,19 @@ def test_the_snapshot_is_loaded_once_per_publication(workshop: Workshop) -> None
     assert [hit.row for hit in first.lexical.search(["one"], 5)] == [1]
 
 
+def test_a_query_that_began_before_a_publication_ends_with_what_it_saw(workshop: Workshop) -> None:
+    collection = workshop.collection()
+    workshop.put(collection, "a", "old")
+    publish(workshop, collection)
+    held = reader(workshop, collection).current()
+    workshop.put(collection, "a", "new")
+    publish(workshop, collection)
+    assert texts_found(workshop, collection, held) == ({"a: old"}, {"a: old"})
+    newest = reader(workshop, collection).current()
+    assert texts_found(workshop, collection, newest) == ({"a: new"}, {"a: new"})
+    assert len(newest.dense) == 1
+
+
 def test_rebuilding_gives_the_index_that_grew(workshop: Workshop) -> None:
     collection = workshop.collection()
     for number in range(30):

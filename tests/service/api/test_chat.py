@@ -70,7 +70,8 @@ async def test_whole_answer(client_for, scripts):
         "answer_end": 26,
     }
     assert details["collection"] == "default"
-    assert details["timings"] == {"retrieval": 0.25, "total": 1.5}
+    assert details["timings"] == {"waiting": 0.0, "retrieval": 0.25, "total": 1.5}
+    assert details["trace"] is None
 
 
 @pytest.mark.parametrize("which", ["cited", "abstained"])

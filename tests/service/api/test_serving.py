@@ -4,8 +4,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 
+import httpx
 import pytest
 
 from rag.errors import ConfigError
@@ -16,13 +18,14 @@ from service.api.serving import bind, url_of
 PROGRAM = """
 import sys
 from types import SimpleNamespace
+from rag.adapters import KnownAdapters
 from rag.config import Settings
 from service.api.serving import serve
 
 async def aclose():
     print("closed", flush=True)
 
-library = SimpleNamespace(settings=Settings(), answerer=None, aclose=aclose)
+library = SimpleNamespace(settings=Settings(), answerer=None, adapters=KnownAdapters({}), aclose=aclose)
 serve(library, "127.0.0.1", 0, on_ready=lambda url: print(url, flush=True))
 print("returned", flush=True)
 """
@@ -59,6 +62,52 @@ def test_the_address_is_where_it_listens():
             pytest.skip("this machine has no IPv6")
         with listener:
             assert url_of(listener).startswith("http://[::1]:")
+
+
+# An answer of three words, each a moment after the one before.
+SLOW_PROGRAM = """
+import asyncio, sys
+from types import SimpleNamespace
+from rag.adapters import KnownAdapters
+from rag.config import ServerSettings, Settings
+from rag.types import Answer, Finished, TextDelta, Usage
+from service.api.serving import serve
+
+async def aclose():
+    print("closed", flush=True)
+
+class Answerer:
+    async def stream(self, question):
+        for word in ("one ", "two ", "three"):
+            yield TextDelta(word)
+            await asyncio.sleep(0.4)
+        yield Finished(Answer(
+            "one two three", False, "base", "m", (), (), (), None, None, "stop", Usage(1, 1), {"total": 1.0}))
+
+settings = Settings(server=ServerSettings(drain_s=float(sys.argv[1])))
+library = SimpleNamespace(settings=settings, answerer=Answerer(), adapters=KnownAdapters({}), aclose=aclose)
+serve(library, "127.0.0.1", 0, on_ready=lambda url: print(url, flush=True))
+"""
+
+
+@pytest.mark.parametrize(("drain_s", "ends_with"), [("5", "[DONE]"), ("0.3", '"stopping"}}')])
+def test_a_running_stream_ends_within_the_drain_or_is_cut_and_told(drain_s, ends_with):
+    process = subprocess.Popen([sys.executable, "-c", SLOW_PROGRAM, drain_s], stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        body = {"messages": [{"role": "user", "content": "?"}], "stream": True}
+        with httpx.stream("POST", f"{url}v1/chat/completions", json=body, timeout=10) as response:
+            lines = response.iter_lines()
+            while "one" not in next(lines):
+                pass
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.2)
+            with pytest.raises(httpx.ConnectError):
+                httpx.get(f"{url}healthz")
+            *_, last = [line for line in lines if line]
+        process.wait(20)
+    assert last.endswith(ends_with)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ class Cli:
             self.offline.append(offline)
 
         session = Session(
-            open_library=lambda home, settings, progress: self.library, provide_models=provide, home=self.home
+            open_library=lambda home, settings, progress, server: self.library, provide_models=provide, home=self.home
         )
         # Without catching: a bug's traceback is worth more than its exit code.
         return CliRunner().invoke(app, list(arguments), input=input, obj=session, catch_exceptions=False)

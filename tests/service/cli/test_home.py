@@ -23,7 +23,7 @@ def domainqa(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DOMAINQA_EMBEDDING__MODEL", FakeEmbedder.model)
     monkeypatch.setenv("DOMAINQA_ANSWERING__MIN_EVIDENCE", "0.2")
 
-    def open_library(home, settings, progress):
+    def open_library(home, settings, progress, server):
         return Library(
             home, settings, embedder=FakeEmbedder(), chat_model=ScriptedModel("They are tightened to 42 Nm [1].")
         )

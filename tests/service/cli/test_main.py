@@ -114,7 +114,7 @@ def test_a_bug_keeps_its_traceback_and_its_locals_stay_private(tmp_path: Path) -
     code = """
 from service.cli import session
 from service.cli.main import app
-def broken(home, settings, progress):
+def broken(*_):
     secret = "hunter" + str(1 + 1)
     raise RuntimeError("this is a bug")
 app(["documents", "list"], obj=session.Session(open_library=broken))
@@ -131,7 +131,7 @@ def test_an_interrupt_exits_130_quietly(tmp_path: Path) -> None:
 import time
 from service.cli import session
 from service.cli.main import app
-def slow(home, settings, progress):
+def slow(*_):
     print("begun", flush=True)
     time.sleep(60)
 app(["documents", "list"], obj=session.Session(open_library=slow))
@@ -216,7 +216,7 @@ def test_global_options_stand_before_or_after_the_command(cli, tmp_path: Path, b
     class Stop(DomainQAError):
         pass
 
-    def note(home, settings, progress):
+    def note(home, settings, progress, server):
         seen.append((home, settings.profile))
         raise Stop("seen")
 

@@ -25,7 +25,13 @@ def test_the_list_says_what_is_there_and_what_the_profile_needs(cli, empty_cache
 def test_hub_models_that_a_profile_needs_are_listed(cli) -> None:
     result = cli("models", "list", "--profile", "gpu")
     assert "BAAI/bge-m3" in result.stdout
-    assert "Qwen" not in result.stdout, "the engine's model is not ours to fetch"
+    assert "Qwen" in result.stdout, "the engine that we start reads it from our cache"
+
+
+def test_the_model_of_somebody_elses_server_is_not_ours_to_fetch(cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ENGINE": "openai", "MODEL": "Qwen/x", "BASE_URL": "http://127.0.0.1:1/v1"}.items():
+        monkeypatch.setenv(f"DOMAINQA_GENERATION__{name}", value)
+    assert "Qwen" not in cli("models", "list").stdout
 
 
 def test_offline_the_error_says_how_to_fetch(cli) -> None:

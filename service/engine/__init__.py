@@ -1,0 +1,1 @@
+"""The vLLM server of a home: its command line, its process, its supervision, and the memory it needs."""
