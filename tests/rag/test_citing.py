@@ -1,13 +1,14 @@
 """Markers, attribution and support: nothing comes out that has no source."""
 
 import re
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.citing import Cited, MarkerFilter, cite
 from rag.fakes import FakeEmbedder
-from rag.matching import Similarity
+from rag.matching import Similarity, pieces_of
 from rag.types import Evidence
 
 OIL = "The gear oil of the ZP-40/2 is changed every 2,000 operating hours. Never mix oils."
@@ -32,6 +33,7 @@ def passage(number: int, text: str, start: int = 100) -> Evidence:
     )
 
 
+NO_EMBEDDER = Similarity(FakeEmbedder(), ["none"])
 EVIDENCE = [passage(1, OIL), passage(2, SEAL, 7)]
 
 
@@ -104,3 +106,71 @@ def test_a_marker_behind_the_full_stop_belongs_to_the_sentence_before() -> None:
 
 def test_a_text_without_sentences_has_no_verdict() -> None:
     assert cited("") == cited(" [1] ") == Cited((), None)
+
+
+def test_an_unmarked_sentence_beside_marked_ones_is_attributed_if_it_is_supported() -> None:
+    result = cited("Never mix oils. The seal kit costs 12.50 EUR [2].")
+    assert result.supported is True
+    assert [(citation.marker, citation.attributed) for citation in result.citations] == [(1, True), (2, False)]
+    result = cited("Oil is sold on Mondays in Kenya. The seal kit costs 12.50 EUR [2].")
+    assert result.supported is False
+    assert [citation.marker for citation in result.citations] == [2]
+
+
+def test_a_line_ends_a_sentence() -> None:
+    text = "The seal kit costs 12.50 EUR [2]\nNever mix oils [1]"
+    result = cited(text)
+    assert [(text[c.answer_start : c.answer_end], c.marker, c.supported) for c in result.citations] == [
+        ("The seal kit costs 12.50 EUR [2]", 2, True),
+        ("Never mix oils [1]", 1, True),
+    ]
+
+
+def test_a_marker_of_no_passage_names_nothing() -> None:
+    (citation,) = cited("The seal kit costs 12.50 EUR [9].").citations
+    assert (citation.marker, citation.attributed) == (2, False)
+
+
+def test_russian_and_chinese_answers_are_cut_by_their_own_rules() -> None:
+    for language, text in (
+        ("ru", "Насос выпускают с 2024 г. в Омске, т. е. на новом заводе. Масло меняют раз в год."),
+        ("zh", "水泵的机油每2000小时更换一次。滤网每月清洗。"),
+    ):
+        evidence = replace(passage(1, text), language=language)
+        sentences = [piece.text for piece in pieces_of(evidence)]
+        answer = " ".join(f"{sentence} [1]" for sentence in sentences)
+        result = cite(answer, [evidence], Similarity(FakeEmbedder()), lambda *_: None)
+        assert result.supported is True
+        assert [citation.quote for citation in result.citations] == sentences
+
+
+def test_a_heading_alone_supports_nothing() -> None:
+    """What a heading says is no part of the quote: it neither counts for the claim nor against it."""
+    evidence = replace(passage(1, "The labour is that of one trained fitter."), context="KX-37 screw compressor")
+    for answer, supported in (
+        ("The KX-37 screw compressor has the highest value of labour [1].", False),
+        ("The labour for the KX-37 screw compressor is that of one fitter [1].", True),
+    ):
+        assert cite(answer, [evidence], NO_EMBEDDER, lambda *_: None).supported is supported
+
+
+def test_a_whole_document_takes_a_bounded_number_of_embeddings() -> None:
+    embedder = FakeEmbedder()
+    evidence = passage(1, " ".join(f"Line {number} is about oil." for number in range(2000)))
+    result = cite("Line 77 is about oil [1].", [evidence], Similarity(embedder), lambda *_: None)
+    assert [citation.quote for citation in result.citations] == ["Line 77 is about oil."]
+    assert len(embedder.embedded) <= 40
+
+
+def test_terms_weigh_what_the_collection_says() -> None:
+    for weight, supported in ((9.0, False), (0.1, True)):
+        weights = {"oil": 1.0, "is": 1.0, "sealant": weight}
+        result = cite("Sealant is oil [1].", [passage(1, "Oil is wet.")], NO_EMBEDDER, lambda *_: None, weights)
+        assert result.supported is supported
+
+
+def test_markers_in_other_digits_and_marks_inside_marks() -> None:
+    assert filtered(["a [１] [[1]] [1 [1]"], [1]) == "a [1] [1]] 1 [1]"
+    assert filtered(["[" + " " * 60 + "1]"], [1]) == " " * 60 + "1]"
+    assert filtered(["[1,]", "[,1]", "[]"], [1]) == "[1,][,1][]"
+    assert filtered(["[", "7", ",", "1", "]", "["], [1]) == "[1]["

@@ -121,3 +121,14 @@ def test_whole_documents_while_they_fit() -> None:
     assert [item.number for item in packed.evidence] == [5, 6]
     assert [item.text for item in packed.evidence] == [TEXTS["doc0"], TEXTS["doc1"]]
     assert [d.reason for d in packed.dropped] == ["budget"]
+
+
+def test_a_document_shown_whole_is_not_shown_again_and_numbers_go_on() -> None:
+    documents = [(name, Document(f"{name}.md", name, text, "text/plain", "v"), 1.0) for name, text in TEXTS.items()]
+    first = pack_documents(documents[:1], budget_tokens=1000, counter=COUNTER)
+    second = pack_documents(documents[:2], budget_tokens=1000, counter=COUNTER, shown=first.evidence)
+    assert [(item.document_id, item.number) for item in second.evidence] == [("doc1", 2)]
+    assert [(item.chunk_id, item.reason) for item in second.dropped] == [("doc0", "duplicate")]
+    changed = [("doc0", Document("doc0.md", "doc0", TEXTS["doc0"], "text/plain", "w"), 1.0)]
+    third = pack_documents(changed, budget_tokens=1000, counter=COUNTER, shown=first.evidence, first=7)
+    assert [(item.version, item.number) for item in third.evidence] == [("w", 7)]

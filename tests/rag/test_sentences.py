@@ -1,7 +1,9 @@
 """Sentence spans cover the text, never overlap, and leave table rows, items and headings alone."""
 
 import re
+import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,3 +64,39 @@ def test_russian_and_chinese() -> None:
 
 def test_a_decimal_point_ends_nothing() -> None:
     assert sentences("It runs at 2.5 bar. Then it stops.") == ["It runs at 2.5 bar.", "Then it stops."]
+
+
+def test_cells_may_be_empty_or_hold_a_bar() -> None:
+    assert table_cells("|| b |") == ["", "b"]
+    assert table_cells("| a | |") == ["a", ""]
+    assert table_cells(r"| a \| b | c |") == ["a | b", "c"]
+    assert table_cells("| a") == ["a"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 100_000,
+        " " * 100_000 + "x",
+        "\r" * 100_000,
+        "-" * 100_000 + "x",
+        "泵。" * 50_000,
+        "| " * 50_000,
+        '."' * 50_000,
+    ],
+)
+def test_hostile_text_takes_no_time(text: str) -> None:
+    start = time.perf_counter()
+    spans = sentence_spans(text)
+    assert time.perf_counter() - start < 10
+    assert "".join(text[a:b] for a, b in spans).replace(" ", "") == text.replace(" ", "").replace("\r", "")
+
+
+def test_long_prose_is_split_as_short_prose_is() -> None:
+    sentence = "The pump must be stopped, e.g. by key 3, before the seal is changed.\n"
+    assert sentences(sentence * 200) == [sentence.strip()] * 200
+    assert sentences("泵停。" * 2000, "zh") == ["泵停。"] * 2000
+
+
+def test_half_a_character_keeps_its_place() -> None:
+    assert sentences("One \ud800. Two.") == ["One \ud800.", "Two."]
