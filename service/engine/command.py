@@ -15,6 +15,8 @@ from rag.config import EngineSettings
 KEY_VARIABLE = "VLLM_API_KEY"
 # `vllm serve` is the official spelling, but the CPU build's script fails for want of metadata named vllm.
 MODULE = "vllm.entrypoints.openai.api_server"
+PLUGIN = Path(__file__).parent / "vllm_plugin"
+"""What vLLM loads on a CPU, so that requests to the base and to adapters can be computed together."""
 _QUIET_PATHS = "/health,/metrics,/v1/models,/tokenize"
 _FEW_CPUS = 4
 _BFLOAT16_SINCE = (8, 0)
@@ -106,7 +108,10 @@ class Plan:
             variables["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
         if self.hardware.kind == "cpu" and engine.kv_cache_gib is not None:
             variables["VLLM_CPU_KVCACHE_SPACE"] = str(engine.kv_cache_gib)
-        return variables | engine.environment
+        variables |= engine.environment
+        if self.hardware.kind == "cpu" and engine.lora:
+            variables["PYTHONPATH"] = ":".join([str(PLUGIN), *filter(None, [variables.get("PYTHONPATH")])])
+        return variables
 
     def _defaults(self) -> dict[str, str]:
         variables = {"VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1"}

@@ -26,8 +26,10 @@ from rag.generation.openai_server import OpenAIChatModel
 pytestmark = pytest.mark.vllm
 MODEL = "SmolLM2-135M-Instruct"
 CLOSED_WITHIN_S = 0.2
-IDLE_WITHIN_S = 3.0
-"""A step of the engine takes a tenth of a second here; the machine may be busy with other things."""
+IDLE_WITHIN_S = 30.0
+"""A step takes a tenth of a second, or seconds where the machine is busy with other things: steps are what count."""
+STEPS_LEFT = 3
+"""The one under way when the client leaves, and those that pass between reading the metrics and leaving."""
 LONG = "Repeat for ever: " + "pump valve " * 60
 """The model takes it up and finds no end."""
 
@@ -144,21 +146,15 @@ def asking(text: str, **more: object) -> dict[str, object]:
 def test_a_client_that_leaves_leaves_the_engine_idle(engine, relay, serve, stream):
     body = json.dumps(asking(LONG, stream=stream)).encode()
     head = "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    wait_for(engine, "vllm:num_requests_running", 0, IDLE_WITHIN_S)
     with serve(f"http://127.0.0.1:{relay.port}/v1") as address:
         url = httpx.URL(address)
         with socket.create_connection((url.host, url.port)) as client:
             client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             wait_for(engine, "vllm:num_requests_running", 1, 20)
             time.sleep(0.5)
-            client.setblocking(False)
-            try:
-                got = client.recv(65536)
-            except BlockingIOError:
-                got = b""
-            import datetime
-
-            print(datetime.datetime.now(), got[-500:])
-            assert engine.metric("vllm:num_requests_running") == 1, (got, relay.closed_at, time.monotonic())
+            assert engine.metric("vllm:num_requests_running") == 1
+            tokens = engine.metric("vllm:generation_tokens_total")
             known = len(relay.closed_at)
             left = time.monotonic()
         idle_s = wait_for(engine, "vllm:num_requests_running", 0, IDLE_WITHIN_S)
@@ -166,9 +162,8 @@ def test_a_client_that_leaves_leaves_the_engine_idle(engine, relay, serve, strea
         closed_s = relay.closed_at[-1] - left
         print(f"stream={stream}: upstream closed after {1000 * closed_s:.0f} ms, engine idle after {idle_s:.2f} s")  # noqa: T201
         assert closed_s < CLOSED_WITHIN_S
-        tokens = engine.metric("vllm:generation_tokens_total")
         time.sleep(0.5)
-        assert engine.metric("vllm:generation_tokens_total") == tokens, "nothing is generated for nobody"
+        assert engine.metric("vllm:generation_tokens_total") - tokens <= STEPS_LEFT, "nothing is generated for nobody"
         assert "domainqa_answers_running 0.0" in httpx.get(f"{address}/metrics").text
 
 

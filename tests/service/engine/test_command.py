@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag.config import EngineSettings
-from service.engine.command import Hardware, Plan
+from service.engine.command import PLUGIN, Hardware, Plan
 
 PYTHON = Path("/venv/bin/python")
 CPU = Hardware("cpu", cpus=(0, 1))
@@ -42,6 +42,7 @@ def test_a_cpus_command_line_word_for_word() -> None:
         "VLLM_CPU_OMP_THREADS_BIND": "0,1",
         "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
         "VLLM_API_KEY": KEY,
+        "PYTHONPATH": str(PLUGIN),
     }
 
 
@@ -102,7 +103,16 @@ def test_what_belongs_to_us_is_not_handed_on() -> None:
     variables = plan().environment(inherited, KEY)
     assert variables["HF_HOME"] == "/hub"
     assert variables["VLLM_API_KEY"] == KEY
-    assert not {"PYTHONPATH", "VIRTUAL_ENV", "OPENAI_API_KEY", "DOMAINQA_ENGINE_API_KEY"} & variables.keys()
+    assert variables["PYTHONPATH"] == str(PLUGIN)
+    assert not {"VIRTUAL_ENV", "OPENAI_API_KEY", "DOMAINQA_ENGINE_API_KEY"} & variables.keys()
+
+
+def test_our_plugin_goes_to_cpus_that_serve_adapters_and_leaves_room_for_the_operators() -> None:
+    assert "PYTHONPATH" not in plan(AMPERE).environment({}, KEY)
+    assert "PYTHONPATH" not in plan(lora=False).environment({}, KEY)
+    assert "PYTHONPATH" not in plan(Hardware("other"), command="serve {model}").environment({}, KEY)
+    both = plan(environment={"PYTHONPATH": "/theirs"}).environment({}, KEY)
+    assert both["PYTHONPATH"] == f"{PLUGIN}:/theirs"
 
 
 def test_a_command_of_the_operators_own_stands_alone() -> None:
