@@ -181,8 +181,10 @@ def _stay(own: session.Session, plan: "Plan") -> None:
             for line in supervisor.log_lines():
                 output.note(line)
             raise
-        finally:
+        except KeyboardInterrupt:
             waiting.say("stopping the engine")
+            raise
+        finally:
             supervisor.stop()
 
 
