@@ -58,7 +58,9 @@ class RetrievalSettings(_Settings):
 class PackingSettings(_Settings):
     max_evidence_tokens: int = Field(default=1500, ge=50)
     """In the served model's tokens; less where the window is smaller."""
-    order: Literal["document", "score"] = "document"
+    order: Literal["document", "score", "best-document"] = "document"
+    """Of the passages in the prompt: by source and place; best first; or the document with the best passage first
+    and within it by place."""
     max_stuffed_tokens: int | None = Field(default=None, ge=50)
     """For the stuffed strategy; the whole window when unset."""
 

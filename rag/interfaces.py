@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +113,15 @@ class ChatModel(Protocol):
 
     async def aclose(self) -> None:
         """Release threads and connections."""
+        ...
+
+
+@runtime_checkable
+class AnswersWhole(Protocol):
+    """A ``ChatModel`` that can be asked for an answer in one piece, which costs its server less than a stream."""
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling, adapter: str | None = None) -> Generated:
+        """The whole text with ``finish_reason`` and ``usage``. Cancelling stops the generation."""
         ...
 
 

@@ -1,7 +1,7 @@
 """Hits to numbered evidence within a token budget: duplicates dropped, neighbours merged, the rest named.
 
-Knows nothing of retrieval or models; counts with the counter it is given. Evidence is put in canonical
-order, not score order, so that questions that share evidence share a prompt prefix.
+Knows nothing of retrieval or models; counts with the counter it is given. The order of the passages decides what
+questions that share evidence have in common at the start of their prompts: see ``Order``.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,9 @@ from rag.types import Document, Dropped, Evidence, Hit, StoredChunk
 ReadSpan = Callable[[str, str, int, int], str]
 """(document id, version, start, end) to the document's verbatim text there."""
 
-Order = Literal["document", "score"]
+Order = Literal["document", "score", "best-document"]
+"""`document`: by source and place, whatever the scores. `score`: best first. `best-document`: the document with the
+best passage first, and within a document by place."""
 
 _MERGE_GAP = 8
 """Chunks of one document this many characters apart, with only white space between, are one passage."""
@@ -118,6 +120,13 @@ def numbered(passages: Sequence[Evidence], first: int, order: Order) -> tuple[Ev
     """Put passages in the order of the policy and number them from ``first``."""
     if order == "score":
         ordered = sorted(passages, key=lambda item: (-item.score, item.source, item.start))
+    elif order == "best-document":
+        best: dict[str, float] = {}
+        for item in passages:
+            best[item.document_id] = max(item.score, best.get(item.document_id, item.score))
+        ordered = sorted(
+            passages, key=lambda item: (-best[item.document_id], item.source, item.document_id, item.start)
+        )
     else:
         ordered = sorted(passages, key=lambda item: (item.source, item.document_id, item.start))
     return tuple(replace(item, number=first + index) for index, item in enumerate(ordered))

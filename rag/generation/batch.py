@@ -1,7 +1,7 @@
 """Many requests through one chat model, for evaluation and synthesis: bounded, in order, resumable.
 
-Knows nothing of servers: any ``ChatModel`` will do. What a batch has finished lies in its journal and is never asked
-again; see ``rag.generation.journal`` for the file.
+Knows nothing of servers: any ``ChatModel`` will do, and one that answers whole is not asked to stream. What a batch
+has finished lies in its journal and is never asked again; see ``rag.generation.journal`` for the file.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from pathlib import Path
 
 from rag.errors import DomainQAError, EngineBusyError, EngineError, EngineUnavailableError, UsageError
 from rag.generation.journal import BatchRequest, BatchResult, Journal, request_key
-from rag.interfaces import ChatModel
-from rag.types import Usage
+from rag.interfaces import AnswersWhole, ChatModel
+from rag.types import Generated, Usage
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
@@ -177,24 +177,22 @@ class _Batch:
 
     async def _once(self, request: BatchRequest) -> BatchResult:
         started = time.perf_counter()
-        first_token_s: float | None = None
+        if isinstance(self._model, AnswersWhole):
+            answer = await self._model.complete(request.messages, request.sampling, request.adapter)
+        else:
+            answer = await self._joined(request)
+        if answer.finish_reason == "cancelled":
+            raise EngineUnavailableError(f"{self._model.name} was closed before the answer's end")
+        seconds = time.perf_counter() - started
+        return BatchResult(request.id, answer.text, answer.finish_reason, answer.usage or Usage(), seconds)
+
+    async def _joined(self, request: BatchRequest) -> Generated:
         text: list[str] = []
         async with aclosing(self._model.stream(request.messages, request.sampling, request.adapter)) as pieces:
             async for piece in pieces:
-                if piece.text:
-                    text.append(piece.text)
-                    first_token_s = first_token_s or time.perf_counter() - started
-                if piece.finish_reason == "cancelled":
-                    raise EngineUnavailableError(f"{self._model.name} was closed before the answer's end")
+                text.append(piece.text)
                 if piece.finish_reason is not None:
-                    return BatchResult(
-                        id=request.id,
-                        text="".join(text),
-                        finish_reason=piece.finish_reason,
-                        usage=piece.usage or Usage(),
-                        first_token_s=first_token_s,
-                        seconds=time.perf_counter() - started,
-                    )
+                    return replace(piece, text="".join(text))
         raise AssertionError(f"{self._model.name} ended its stream without a finish reason")
 
 

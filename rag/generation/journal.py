@@ -36,14 +36,13 @@ class BatchRequest:
 class BatchResult:
     """What became of a request: an answer, or ``error`` in words and ``error_kind``, the name of its class.
 
-    ``tries`` counts the times it was asked, ``seconds`` is the last one's, ``first_token_s`` its wait for text.
+    ``tries`` counts the times it was asked, and ``seconds`` is the last one's.
     """
 
     id: str
     text: str = ""
     finish_reason: FinishReason | None = None
     usage: Usage = field(default_factory=Usage)
-    first_token_s: float | None = None
     seconds: float = 0.0
     tries: int = 0
     error: str | None = None
@@ -74,7 +73,6 @@ class _Line(BaseModel):
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int | None
-    first_token_s: float | None
     seconds: float
     tries: int
     error: str | None
@@ -90,7 +88,6 @@ class _Line(BaseModel):
             prompt_tokens=result.usage.prompt_tokens,
             completion_tokens=result.usage.completion_tokens,
             cached_tokens=result.usage.cached_tokens,
-            first_token_s=result.first_token_s,
             seconds=result.seconds,
             tries=result.tries,
             error=result.error,
@@ -103,7 +100,6 @@ class _Line(BaseModel):
             text=self.text,
             finish_reason=self.finish_reason,
             usage=Usage(self.prompt_tokens, self.completion_tokens, self.cached_tokens),
-            first_token_s=self.first_token_s,
             seconds=self.seconds,
             tries=self.tries,
             error=self.error,

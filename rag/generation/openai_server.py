@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import aclosing
 from dataclasses import dataclass
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import openai
@@ -80,25 +80,14 @@ class OpenAIChatModel:
     async def stream(
         self, messages: Sequence[Message], sampling: Sampling, adapter: str | None = None
     ) -> AsyncGenerator[Generated, None]:
-        lane = self._lane()
-        if lane.active >= self._settings.concurrency + self._settings.max_queue:
-            raise EngineBusyError(
-                f"{self.name} is busy: {lane.active} answers are under way or waiting; "
-                f"come back in {_BUSY_RETRY_S:g} s",
-                _BUSY_RETRY_S,
-            )
-        deadline = asyncio.get_running_loop().time() + self._settings.timeout_s
-        lane.active += 1
-        try:
-            await self._before(deadline, lane.places.acquire())
-            try:
-                async with aclosing(self._tries(lane, messages, sampling, adapter, deadline)) as pieces:
-                    async for piece in pieces:
-                        yield piece
-            finally:
-                lane.places.release()
-        finally:
-            lane.active -= 1
+        async with aclosing(self._answer(messages, sampling, adapter, self._streamed)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling, adapter: str | None = None) -> Generated:
+        """Not streamed: that spares vLLM about a twentieth of its time, which it takes to send each token by itself."""
+        async with aclosing(self._answer(messages, sampling, adapter, self._whole)) as pieces:
+            return await anext(pieces)
 
     async def aclose(self) -> None:
         """Closes the connections of the running event loop, and those that count."""
@@ -108,62 +97,59 @@ class OpenAIChatModel:
             await lane.client.close()
         await asyncio.to_thread(self._probe.close)
 
-    async def _tries(
-        self,
-        lane: "_Lane",
-        messages: Sequence[Message],
-        sampling: Sampling,
-        adapter: str | None,
-        deadline: float,
+    async def _answer(
+        self, messages: Sequence[Message], sampling: Sampling, adapter: str | None, once: "_Once"
     ) -> AsyncGenerator[Generated, None]:
+        """What ``once`` gives, in one of our places, tried again where that may help."""
+        lane = self._lane()
+        if lane.active >= self._settings.concurrency + self._settings.max_queue:
+            raise EngineBusyError(
+                f"{self.name} is busy: {lane.active} answers are under way or waiting; "
+                f"come back in {_BUSY_RETRY_S:g} s",
+                _BUSY_RETRY_S,
+            )
+        asked = _Asked(messages, sampling, adapter, asyncio.get_running_loop().time() + self._settings.timeout_s)
+        lane.active += 1
+        try:
+            await self._before(asked.deadline, lane.places.acquire())
+            try:
+                async with aclosing(self._tries(lane, asked, once)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+            finally:
+                lane.places.release()
+        finally:
+            lane.active -= 1
+
+    async def _tries(self, lane: "_Lane", asked: "_Asked", once: "_Once") -> AsyncGenerator[Generated, None]:
         wait_s = _FIRST_WAIT_S
         for left in range(self._settings.retries, -1, -1):
             begun = False
             link = self._link()
             try:
-                async with aclosing(
-                    self._once(link, lane.client_of(link), messages, sampling, adapter, deadline)
-                ) as pieces:
+                async with aclosing(once(link, lane.client_of(link), asked)) as pieces:
                     async for piece in pieces:
                         begun = True
                         yield piece
                 return
             except (openai.APIError, StreamCutShort, ValueError) as error:
                 final = begun or left == 0 or not is_transient(error)
-                failure = link.errors.translate(error, self.name, adapter, sampling, begun)
+                failure = link.errors.translate(error, self.name, asked.adapter, asked.sampling, begun)
             if final:
                 raise failure
             # Half of the wait is chance, so that many who failed together don't come back together.
-            await self._before(deadline, asyncio.sleep(wait_s * (0.5 + 0.5 * random.random())))  # noqa: S311
+            await self._before(asked.deadline, asyncio.sleep(wait_s * (0.5 + 0.5 * random.random())))  # noqa: S311
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
-    async def _once(
-        self,
-        link: Link,
-        client: AsyncOpenAI,
-        messages: Sequence[Message],
-        sampling: Sampling,
-        adapter: str | None,
-        deadline: float,
-    ) -> AsyncGenerator[Generated, None]:
+    async def _streamed(self, link: Link, client: AsyncOpenAI, asked: "_Asked") -> AsyncGenerator[Generated, None]:
         request = client.chat.completions.create(
-            model=adapter or self.name,
-            messages=[_message(message) for message in messages],
-            max_tokens=sampling.max_tokens,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            seed=omit if sampling.seed is None or sampling.temperature == 0 else sampling.seed,
-            stop=list(sampling.stop) or omit,
-            response_format=omit if sampling.json_schema is None else _response_format(sampling.json_schema),
-            stream=True,
-            stream_options={"include_usage": True},
-            extra_headers=link.headers,
+            **self._request(link, asked), stream=True, stream_options={"include_usage": True}
         )
         reason: FinishReason | None = None
         usage: Usage | None = None
         text = ""
-        async with await self._before(deadline, request) as stream:
-            while (chunk := await self._before(deadline, anext(stream, None))) is not None:
+        async with await self._before(asked.deadline, request) as stream:
+            while (chunk := await self._before(asked.deadline, anext(stream, None))) is not None:
                 if chunk.usage is not None:
                     usage = _usage(chunk.usage)
                 for choice in chunk.choices or ():
@@ -174,9 +160,32 @@ class OpenAIChatModel:
                         yield Generated(choice.delta.content)
         if reason is None:
             raise StreamCutShort
-        if usage is None:
-            usage = await asyncio.to_thread(self._count, messages, text)
-        yield Generated("", reason, usage)
+        yield Generated("", reason, usage or await asyncio.to_thread(self._count, asked.messages, text))
+
+    async def _whole(self, link: Link, client: AsyncOpenAI, asked: "_Asked") -> AsyncGenerator[Generated, None]:
+        request = client.chat.completions.create(**self._request(link, asked), stream=False)
+        completion = await self._before(asked.deadline, request)
+        if not completion.choices:
+            raise ValueError("the answer has no choices")
+        choice = completion.choices[0]
+        text = choice.message.content or ""
+        usage = _usage(completion.usage) if completion.usage is not None else None
+        reason = _reason(choice.finish_reason, link)
+        yield Generated(text, reason, usage or await asyncio.to_thread(self._count, asked.messages, text))
+
+    def _request(self, link: Link, asked: "_Asked") -> dict[str, Any]:
+        sampling = asked.sampling
+        return {
+            "model": asked.adapter or self.name,
+            "messages": [_message(message) for message in asked.messages],
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": omit if sampling.seed is None or sampling.temperature == 0 else sampling.seed,
+            "stop": list(sampling.stop) or omit,
+            "response_format": omit if sampling.json_schema is None else _response_format(sampling.json_schema),
+            "extra_headers": link.headers,
+        }
 
     def _count(self, messages: Sequence[Message], text: str) -> Usage:
         """For servers that don't tell: as exact as ``tokens`` is."""
@@ -202,6 +211,20 @@ class OpenAIChatModel:
 
     def _link(self) -> Link:
         return Link.to(self._server, self._key_name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One request, and when the event loop's clock says that it is too late for it."""
+
+    messages: Sequence[Message]
+    sampling: Sampling
+    adapter: str | None
+    deadline: float
+
+
+_Once = Callable[[Link, AsyncOpenAI, _Asked], AsyncGenerator[Generated, None]]
+"""Asks the server a single time."""
 
 
 @dataclass(slots=True)

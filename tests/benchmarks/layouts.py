@@ -9,7 +9,7 @@ from pathlib import Path
 from rag import prompting
 from rag.build import Library
 from rag.evaluation.questions import EvaluationQuestion, read_questions
-from rag.packing import numbered, pack
+from rag.packing import Order, numbered, pack
 from rag.rewriting import standalone
 from rag.types import Evidence, Hit, Message, Turn
 
@@ -23,7 +23,7 @@ class Corpus:
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._packing = library.settings.packing
+        self.budget_tokens = library.settings.packing.max_evidence_tokens
         self._counter = library.chat_model().tokens
         self._hits: dict[str, list[Hit]] = {}
 
@@ -32,10 +32,10 @@ class Corpus:
             self._hits[query] = self._library.search(query, "default", self._library.settings.retrieval.top_k)
         return self._hits[query]
 
-    def pack(self, query: str, order: str, shown: Sequence[Evidence] = ()) -> tuple[Evidence, ...]:
+    def pack(self, query: str, order: Order, shown: Sequence[Evidence] = ()) -> tuple[Evidence, ...]:
         packed = pack(
             self.hits(query),
-            budget_tokens=self._packing.max_evidence_tokens,
+            budget_tokens=self.budget_tokens,
             counter=self._counter,
             read_span=self._read_span,
             order=order,
@@ -51,12 +51,12 @@ def answer_of(question: EvaluationQuestion) -> str:
     return f"{question.answers[0]}."
 
 
-def ours(corpus: Corpus, questions: Sequence[EvaluationQuestion]) -> list[Prompt]:
+def ours(corpus: Corpus, questions: Sequence[EvaluationQuestion], order: Order = "document") -> list[Prompt]:
     history: list[Turn] = []
     prompts = []
     for question in questions:
         shown = [item for turn in history for item in turn.evidence]
-        evidence = corpus.pack(standalone(question.question, history), "document", shown)
+        evidence = corpus.pack(standalone(question.question, history), order, shown)
         prompts.append(prompting.build(question.question, evidence, history, grounded=True))
         user = prompting.user_content(question.question, evidence)
         history.append(Turn(question.question, user, answer_of(question), evidence))
@@ -82,10 +82,15 @@ def naive(corpus: Corpus, questions: Sequence[EvaluationQuestion], *, cumulative
     return prompts
 
 
-def groups_of_questions(count: int, each: int) -> list[list[EvaluationQuestion]]:
-    """For ``count`` groups that have so many, the first questions; a group is about one product or topic."""
+def groups_of_questions(
+    count: int | None, each: int | None, splits: Sequence[str] = ("dev",)
+) -> list[list[EvaluationQuestion]]:
+    """For ``count`` groups that have so many, the first questions; all where ``None``, in groups of at least four.
+
+    A group is about one product or topic.
+    """
     groups: dict[str, list[EvaluationQuestion]] = {}
     for item in read_questions(QUESTIONS):
-        if item.split == "dev" and item.language == "en" and item.answerable and not item.history:
+        if item.split in splits and item.language == "en" and item.answerable and not item.history:
             groups.setdefault(item.group, []).append(item)
-    return [items[:each] for items in groups.values() if len(items) >= each][:count]
+    return [items[:each] for items in groups.values() if len(items) >= (each or 4)][:count]

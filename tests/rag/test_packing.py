@@ -47,7 +47,7 @@ def rendered_tokens(evidence: tuple[Evidence, ...]) -> int:
     return COUNTER.count_text("\n".join(render_evidence(item) for item in evidence))
 
 
-@given(hits(), st.integers(0, 200), st.sampled_from(["document", "score"]))
+@given(hits(), st.integers(0, 200), st.sampled_from(["document", "score", "best-document"]))
 def test_budget_spans_and_account(found: list[Hit], budget: int, order: str) -> None:
     packed = pack(found, budget_tokens=budget, counter=COUNTER, read_span=read_span, order=order)  # type: ignore[arg-type]
     assert rendered_tokens(packed.evidence) <= packed.tokens <= max(budget, 0)
@@ -77,6 +77,19 @@ def test_canonical_order_does_not_depend_on_scores(spans: list[tuple[str, int, i
         ("doc0.md", 40),
         ("doc1.md", 0),
         ("doc2.md", 20),
+    ]
+
+
+def test_the_document_with_the_best_passage_comes_first_and_reads_in_its_own_order() -> None:
+    spans = [("doc1", 40, 60), ("doc0", 0, 8), ("doc2", 20, 40), ("doc1", 0, 8), ("doc0", 40, 60)]
+    found = [hit(*span, 1.0 - rank / 10) for rank, span in enumerate(spans)]
+    packed = pack(found, budget_tokens=10_000, counter=COUNTER, read_span=read_span, order="best-document")
+    assert [(item.number, item.source, item.start) for item in packed.evidence] == [
+        (1, "doc1.md", 0),
+        (2, "doc1.md", 40),
+        (3, "doc0.md", 0),
+        (4, "doc0.md", 40),
+        (5, "doc2.md", 20),
     ]
 
 

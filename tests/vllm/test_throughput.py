@@ -50,7 +50,6 @@ def test_a_batch_keeps_its_order_resumes_and_shares_its_prefix(engine, tmp_path)
         first = await generate_batch(model, batch[:10], out, concurrency=8)
         assert [result.id for result in first] == [f"n{number}" for number in range(10)]
         assert all(result.ok and result.tries == 1 and 1 <= result.usage.completion_tokens <= 8 for result in first)
-        assert all(result.first_token_s <= result.seconds for result in first)
         assert [result.usage.cached_tokens for result in first] == [shared] * 10
         assert counters() - before == Counter(
             hits=10 * shared, queries=sum(result.usage.prompt_tokens for result in first), answers=10

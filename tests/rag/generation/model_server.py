@@ -42,6 +42,30 @@ def says(*parts: bytes, pause_s: float = 0.0):
     return respond
 
 
+def answers_whole(text="Hello", reason="stop", usage=USAGE, choices=None):
+    """Answers a request that is not streamed."""
+
+    async def respond(server: "ModelServer", request: Request):
+        message = {"role": "assistant", "content": text}
+        own = [{"index": 0, "message": message, "finish_reason": reason}] if choices is None else choices
+        body = {"id": "1", "object": "chat.completion", "created": 1, "model": MODEL, "choices": own, "usage": usage}
+        return JSONResponse(body)
+
+    return respond
+
+
+def never_answers():
+    """Until whoever asked goes away."""
+
+    async def respond(server: "ModelServer", request: Request):
+        while not await request.is_disconnected():  # noqa: ASYNC110 - it is no event
+            await asyncio.sleep(0.01)
+        server.ended.set()
+        return JSONResponse({})
+
+    return respond
+
+
 def fails(status: int, message: str = "out of order", headers=None, **error):
     async def respond(server: "ModelServer", request: Request):
         return JSONResponse({"error": {"message": message, "type": "error", **error}}, status, headers=headers)

@@ -97,7 +97,7 @@ def run(model, items, out=None, **options):
 
 
 def lines(path) -> list[dict]:
-    return [json.loads(line) for line in path.read_bytes().decode().split("\n")[:-1]]
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
 
 
 # --- one run ------------------------------------------------------------------------------------

@@ -24,12 +24,14 @@ from rag.errors import (
     NotFoundError,
     NotSupportedError,
 )
+from rag.generation.batch import generate_batch
+from rag.generation.journal import BatchRequest
 from rag.generation.openai_server import OpenAIChatModel
 from rag.generation.server_errors import retry_after_s
 from rag.generation.server_tokens import ApproximateTokenCounter
 from rag.generation.tokens import LocalTokenCounter, load_tokenizer
 from rag.interfaces import Endpoint
-from rag.types import Message, Sampling, Usage
+from rag.types import Generated, Message, Sampling, Usage
 
 
 def _load(name: str):
@@ -99,6 +101,83 @@ def test_usage_is_counted_where_the_server_does_not_tell(server):
 def test_a_length_stop_is_told(server):
     server.script = [fake.says(fake.chunk("Hel"), fake.chunk(reason="length"), fake.chunk(usage=fake.USAGE))]
     assert collect(model_at(server.url))[-1].finish_reason == "length"
+
+
+# --- whole answers ------------------------------------------------------------------------------
+
+
+def complete(model, sampling=Sampling(50), adapter=None):  # noqa: B008 - frozen
+    async def run():
+        try:
+            return await model.complete(MESSAGES, sampling, adapter)
+        finally:
+            await model.aclose()
+
+    return asyncio.run(run())
+
+
+def test_a_whole_answer_is_asked_for_as_a_stream_is(server):
+    sampling = Sampling(50, temperature=0.5, top_p=0.9, seed=7, stop=("END",), json_schema=SCHEMA)
+    collect(model_at(server.url), sampling, "pumps-1a2b")
+    server.script = [fake.answers_whole()]
+    assert complete(model_at(server.url), sampling, "pumps-1a2b") == Generated("Hello", "stop", Usage(12, 2, 8))
+    streamed, whole = server.asked
+    assert whole == {**{key: streamed[key] for key in streamed if key != "stream_options"}, "stream": False}
+
+
+def test_a_whole_answer_without_usage_is_counted(server):
+    server.script = [fake.answers_whole("Hello you", "length", usage=None)]
+    assert complete(model_at(server.url)) == Generated("Hello you", "length", Usage(4, 2, None))
+
+
+def test_a_whole_answer_is_tried_again_and_its_failure_told(server):
+    server.script = [fake.fails(500), fake.fails(503), fake.answers_whole()]
+    assert complete(model_at(server.url, retries=2)).text == "Hello"
+    server.script = [fake.fails(429, headers={"Retry-After": "7"})]
+    with pytest.raises(EngineBusyError) as caught:
+        complete(model_at(server.url, retries=2))
+    assert caught.value.retry_after_s == 7
+    for broken in (fake.answers_whole(choices=[]), fake.answers_whole(reason="content_filter")):
+        server.script = [broken]
+        with pytest.raises(EngineFaultError):
+            complete(model_at(server.url))
+
+
+def test_a_whole_answer_that_is_late_or_not_wanted_any_more_is_let_go_of(server):
+    server.script = [fake.never_answers()]
+    with pytest.raises(EngineTimeoutError):
+        complete(model_at(server.url, timeout_s=0.2))
+    assert server.ended.wait(5)
+    server.ended.clear()
+
+    async def cancel():
+        model = model_at(server.url, concurrency=1)
+        asking = asyncio.create_task(model.complete(MESSAGES, Sampling(5)))
+        while len(server.asked) < 2:  # noqa: ASYNC110 - set by another thread
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        server.script = [fake.answers_whole()]
+        assert (await model.complete(MESSAGES, Sampling(5))).text == "Hello"
+        await model.aclose()
+
+    asyncio.run(cancel())
+    assert server.ended.wait(5)
+
+
+def test_a_batch_asks_for_whole_answers(server):
+    server.script = [fake.answers_whole()]
+
+    async def run():
+        model = model_at(server.url)
+        results = await generate_batch(model, [BatchRequest("one", MESSAGES, Sampling(5))])
+        await model.aclose()
+        return results
+
+    (result,) = asyncio.run(run())
+    assert (result.text, result.finish_reason, result.usage) == ("Hello", "stop", Usage(12, 2, 8))
+    assert not server.asked[0]["stream"]
 
 
 SCHEMA = {"type": "object", "properties": {"question": {"type": "string"}}}
