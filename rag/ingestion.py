@@ -7,9 +7,12 @@ was: what is stored is not embedded again, and what is stored but not published 
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -26,6 +29,8 @@ from rag.types import Chunk, Collection, Document, DocumentInfo, Failure, Ingest
 _PUBLISH_EVERY_DOCUMENTS = 1000
 _PUBLISH_EVERY_S = 60.0
 _PUBLISH_SHARE = 0.05
+_FILES_AHEAD = 16
+"""Parsed documents that may wait for the embedder: bounds the memory."""
 
 
 class DocumentChunker(Protocol):
@@ -142,6 +147,19 @@ class _PublishingPace:
         self.documents, self.last, self.cost_s = 0, time.perf_counter(), cost_s
 
 
+@dataclass(slots=True)
+class _Prepared:
+    """A file that was looked at: its new version, its failure, or neither where the known version is current."""
+
+    file: SourceFile
+    version: str | None = None
+    location: str = ""
+    known: KnownSource | None = None
+    moved: bool = False
+    new: NewVersion | None = None
+    failure: Failure | None = None
+
+
 class _Run:
     """The state of one ingest, under the writer lock."""
 
@@ -190,9 +208,9 @@ class _Run:
     def go(self) -> None:
         if self._collection.published_seq < self._catalog.last_seq(self._collection.id):
             self._publish()  # what a crash left stored but not published
-        for file in self._files:
-            self._source = file.source
-            self._take(file)
+        for prepared in self._prepared():
+            self._source = prepared.file.source
+            self._take(prepared)
             self._report()
             if self._pace.due():
                 self._publish()
@@ -206,17 +224,31 @@ class _Run:
         self.failures.append(failure)
         self._catalog.record_failure(self._collection, failure, version)
 
-    def _take(self, file: SourceFile) -> None:
-        """One file up to the writer, or to its failure."""
-        version: str | None = None
+    def _prepared(self) -> "Iterator[_Prepared]":
+        """The files in order, read and chunked a few ahead: one thread does that while this one embeds and stores."""
+        files = iter(self._files)
+        ahead: deque[Future[_Prepared]] = deque()
+        with ThreadPoolExecutor(1, thread_name_prefix="reading") as reader:
+            try:
+                ahead.extend(reader.submit(self._prepare, file) for file in islice(files, _FILES_AHEAD))
+                while ahead:
+                    prepared = ahead.popleft().result()
+                    ahead.extend(reader.submit(self._prepare, file) for file in islice(files, 1))
+                    yield prepared
+            finally:
+                for waiting in ahead:
+                    waiting.cancel()
+
+    def _prepare(self, file: SourceFile) -> "_Prepared":
+        """One file up to its chunks, or to its failure. Runs on the reading thread, which alone looks documents up."""
+        prepared = _Prepared(file)
         try:
             with self.stopwatch.step("parsing"):
-                version, size_bytes = _version_and_size(file)
-                location = str(file.path.resolve())
-                known, moved = self._lookup(file, version)
-                if known is not None and self._is_current(known, version):
-                    self._keep(known, file.source, location, moved)
-                    return
+                prepared.version, size_bytes = _version_and_size(file)
+                prepared.location = str(file.path.resolve())
+                known, moved = prepared.known, prepared.moved = self._lookup(file, prepared.version)
+                if known is not None and self._is_current(known, prepared.version):
+                    return prepared
                 document = self._pipeline.parse(file.path, file.source)
                 _check_storable(document)
             with self.stopwatch.step("chunking"):
@@ -224,19 +256,28 @@ class _Run:
             if not chunks:
                 raise SourceError("there is no text in it")
         except SourceError as error:
-            self.failed(Failure(file.source, str(error)), version)
-            return
-        self._writer.add(
-            NewVersion(
-                document=document,
-                chunks=chunks,
-                location=location,
-                size_bytes=size_bytes,
-                parser=self._pipeline.parser_fingerprint,
-                processing=self._pipeline.processing,
-                moved_from=known.source if known is not None and moved else None,
-            )
+            prepared.failure = Failure(file.source, str(error))
+            return prepared
+        prepared.new = NewVersion(
+            document=document,
+            chunks=chunks,
+            location=prepared.location,
+            size_bytes=size_bytes,
+            parser=self._pipeline.parser_fingerprint,
+            processing=self._pipeline.processing,
+            moved_from=known.source if known is not None and moved else None,
         )
+        return prepared
+
+    def _take(self, prepared: "_Prepared") -> None:
+        """What became of one file: to the writer, to the failures, or left as it is."""
+        if prepared.failure is not None:
+            self.failed(prepared.failure, prepared.version)
+        elif prepared.new is not None:
+            self._writer.add(prepared.new)
+        else:
+            assert prepared.known is not None
+            self._keep(prepared.known, prepared.file.source, prepared.location, prepared.moved)
 
     def _lookup(self, file: SourceFile, version: str) -> tuple[KnownSource | None, bool]:
         """The document that the file is a version of, and whether it was known by another source.

@@ -16,6 +16,8 @@ from rag.interfaces import Embedder, Vectors
 from rag.types import Collection, embedded_text
 
 _BATCHES_PER_WINDOW = 8
+# The embedder cuts what it is given into batches by tokens, and ends on a small one each time: give it several at once.
+_BATCHES_PER_CALL = 4
 
 
 class Stopwatch:
@@ -92,7 +94,8 @@ class DocumentWriter:
         window = self._batch_size * _BATCHES_PER_WINDOW
         for start in range(0, len(keys), window):
             some = keys[start : start + window]
-            batches = [some[at : at + self._batch_size] for at in range(0, len(some), self._batch_size)]
+            call = self._batch_size * _BATCHES_PER_CALL
+            batches = [some[at : at + call] for at in range(0, len(some), call)]
             matrix = np.concatenate([self._embed_batch([texts[key] for key in batch]) for batch in batches])
             with self._stopwatch.step("storing"):
                 self._catalog.add_vectors(self._collection.embedder, some, matrix)

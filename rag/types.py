@@ -149,7 +149,8 @@ class Failure:
 class IngestReport:
     """What an ingest did: documents by outcome, chunks written, wall seconds.
 
-    ``seconds_by_step`` splits the wall time into parsing, chunking, embedding, storing and indexing.
+    ``seconds_by_step``: parsing, chunking, embedding, storing, indexing. Reading runs beside the rest, so together they
+    may exceed ``seconds``.
     """
 
     added: int

@@ -104,14 +104,17 @@ def test_api_overhead_over_the_engine(tmp_path: Path) -> None:
         body = {"model": "base", "messages": [{"role": "user", "content": question}], "max_tokens": 32}
         post(f"{url}/v1/chat/completions", body)
         asyncio.run(engine())
-        overheads = []
-        for _ in range(5):
-            alone = seconds(lambda: asyncio.run(engine()))
-            through = seconds(lambda: post(f"{url}/v1/chat/completions", body))
-            overheads.append((through - alone) / through)
-            print(f"\nengine {alone:.3f} s, through the API {through:.3f} s, overhead {overheads[-1]:+.1%}")
-    print(f"median overhead {statistics.median(overheads):+.1%}")
-    assert statistics.median(overheads) < 0.05
+        alone, through = [], []
+        for _ in range(9):
+            alone.append(seconds(lambda: asyncio.run(engine())))
+            through.append(seconds(lambda: post(f"{url}/v1/chat/completions", body)))
+    # Medians of each: a single pair differs by more than what is measured here.
+    engine_s, api_s = statistics.median(alone), statistics.median(through)
+    overhead = (api_s - engine_s) / api_s
+    print(
+        f"\nmedians of 9: engine {engine_s:.3f} s, through the API {api_s:.3f} s, overhead {overhead:+.1%} of a request"
+    )
+    assert overhead < 0.05
 
 
 def test_memory_of_serve(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_the_same_text_is_embedded_once(workshop: Workshop) -> None:
     )
 
 
-def test_batches_are_filled_across_documents_and_hold_texts_of_a_length(workshop: Workshop) -> None:
+def test_calls_are_filled_across_documents_and_hold_texts_of_a_length(workshop: Workshop) -> None:
     batches: list[list[int]] = []
     embed = workshop.embedder.embed_documents
 
@@ -76,9 +77,26 @@ def test_batches_are_filled_across_documents_and_hold_texts_of_a_length(workshop
     workshop.embedder.embed_documents = watch  # type: ignore[method-assign]
     workshop.write(**{f"d{number:02}": f"{number} " + "x" * (number * 7 % 31) for number in range(32)})
     workshop.ingest()
-    assert [len(batch) for batch in batches] == [4] * 8
+    assert [len(batch) for batch in batches] == [16, 16], "four batches of four at once"
     lengths = [length for batch in batches for length in batch]
     assert lengths == sorted(lengths, reverse=True)
+
+
+def test_reading_goes_on_beside_embedding_but_only_a_few_files_ahead(workshop: Workshop) -> None:
+    window, ahead = 32, 16
+    parsed: list[int] = []
+    embed = workshop.embedder.embed_documents
+
+    def slow(texts: list[str]) -> Any:
+        time.sleep(0.3)
+        parsed.append(len(workshop.parsed))
+        return embed(texts)
+
+    workshop.embedder.embed_documents = slow  # type: ignore[method-assign]
+    workshop.write(**{f"d{number:03}": f"line {number}" for number in range(120)})
+    assert workshop.ingest().added == 120
+    assert parsed[0] > window, "nothing was read while the first window was embedded"
+    assert parsed[0] <= window + ahead + 1, "the files read ahead are not bounded"
 
 
 def test_another_parser_or_chunker_makes_the_same_bytes_new(workshop: Workshop) -> None:
