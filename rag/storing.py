@@ -1,7 +1,7 @@
 """Chunked documents into the catalog: batches filled across documents, each distinct text embedded once.
 
-Vectors are kept as soon as they are made, documents as soon as all their vectors are: a crash loses the
-batches of one window at most. Knows nothing of files or indexes.
+Texts are gathered over a window and sorted by length. Vectors are kept as soon as they are made, documents as soon as
+all their vectors are: a crash loses the vectors of one call to the embedder at most. Knows nothing of files or indexes.
 """
 
 import time
@@ -15,7 +15,7 @@ from rag.errors import ModelError
 from rag.interfaces import Embedder, Vectors
 from rag.types import Collection, embedded_text
 
-_BATCHES_PER_WINDOW = 8
+_BATCHES_PER_WINDOW = 32
 # The embedder cuts what it is given into batches by tokens, and ends on a small one each time: give it several at once.
 _BATCHES_PER_CALL = 4
 
@@ -91,12 +91,10 @@ class DocumentWriter:
     def embed(self, texts: dict[bytes, str]) -> None:
         """Embed the texts by descending length, so that a batch holds little padding, and keep the vectors."""
         keys = sorted(texts, key=lambda key: (-len(texts[key]), key))
-        window = self._batch_size * _BATCHES_PER_WINDOW
-        for start in range(0, len(keys), window):
-            some = keys[start : start + window]
-            call = self._batch_size * _BATCHES_PER_CALL
-            batches = [some[at : at + call] for at in range(0, len(some), call)]
-            matrix = np.concatenate([self._embed_batch([texts[key] for key in batch]) for batch in batches])
+        count = self._batch_size * _BATCHES_PER_CALL
+        for start in range(0, len(keys), count):
+            some = keys[start : start + count]
+            matrix = self._embed_batch([texts[key] for key in some])
             with self._stopwatch.step("storing"):
                 self._catalog.add_vectors(self._collection.embedder, some, matrix)
 

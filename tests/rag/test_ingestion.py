@@ -83,7 +83,7 @@ def test_calls_are_filled_across_documents_and_hold_texts_of_a_length(workshop: 
 
 
 def test_reading_goes_on_beside_embedding_but_only_a_few_files_ahead(workshop: Workshop) -> None:
-    window, ahead = 32, 16
+    window, ahead = 128, 16
     parsed: list[int] = []
     embed = workshop.embedder.embed_documents
 
@@ -93,8 +93,8 @@ def test_reading_goes_on_beside_embedding_but_only_a_few_files_ahead(workshop: W
         return embed(texts)
 
     workshop.embedder.embed_documents = slow  # type: ignore[method-assign]
-    workshop.write(**{f"d{number:03}": f"line {number}" for number in range(120)})
-    assert workshop.ingest().added == 120
+    workshop.write(**{f"d{number:03}": f"line {number}" for number in range(200)})
+    assert workshop.ingest().added == 200
     assert parsed[0] > window, "nothing was read while the first window was embedded"
     assert parsed[0] <= window + ahead + 1, "the files read ahead are not bounded"
 
@@ -236,14 +236,14 @@ def test_progress_counts_up_to_the_end(workshop: Workshop) -> None:
 def test_readers_see_parts_of_a_long_run(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rag.ingestion._PUBLISH_EVERY_DOCUMENTS", 32)
     monkeypatch.setattr("rag.ingestion._PUBLISH_SHARE", 1e9)
-    workshop.write(**{f"d{number:03}": f"line {number}" for number in range(100)})
+    workshop.write(**{f"d{number:03}": f"line {number}" for number in range(300)})
     seen: list[int] = []
 
     def look(step: IngestProgress) -> None:
         seen.append(workshop.catalog.collection("default").published_seq)
 
     ingest(workshop.home, workshop.catalog, "default", [workshop.files], workshop.pipeline(), progress=look)
-    assert sorted(set(seen)) == [0, 32, 64, 96]
+    assert sorted(set(seen)) == [0, 128, 256]
     assert len(found(workshop, "line")) == 100
 
 
