@@ -12,7 +12,7 @@ _IDEOGRAPH_WEIGHT = 3
 _SHORT = 100
 _MARGIN = 10.0
 """Log-probability by which a short ASCII text must look more like another language than like English."""
-_MAX_CHARS = 20_000
+_MAX_CHARS = 4_000
 _LANGUAGES = (  # noqa: SIM905
     "af ar az be bg bn bs ca cs cy da de el en es et eu fa fi fr ga gl gu he hi hr hu hy id is it ja ka kk km kn ko ky "
     "lo lt lv mk ml mn mr ms my ne nl no pa pl pt ro ru si sk sl sq sr sv sw ta te th tl tr uk ur uz vi zh"
