@@ -9,10 +9,10 @@ unsupported text is to be replaced, nothing is streamed before the check.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -26,7 +26,8 @@ from rag.extracting import extract
 from rag.interfaces import ChatModel, Retriever
 from rag.languages import is_text
 from rag.matching import Similarity
-from rag.packing import Packed, contains, pack, pack_documents
+from rag.packing import Packed, pack, pack_documents
+from rag.question import Question, Run
 from rag.rewriting import ModelRewriter, by_rules
 from rag.types import (
     Answer,
@@ -37,7 +38,6 @@ from rag.types import (
     EvidencePacked,
     Finished,
     FinishReason,
-    Hit,
     Message,
     Prompt,
     Rewriting,
@@ -54,80 +54,6 @@ NOT_SUPPORTED = "the model's own answer was not supported by the passages; these
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked, of which collection, how. ``None`` takes the configured value.
-
-    ``history`` mixes turns this flow rendered (``Answer.turn``) and plain messages. ``instructions`` is a client's
-    system text; it ranks below our rules. ``strategy`` may name an adapter: ``rag@name``.
-    """
-
-    text: str
-    collection: str = "default"
-    strategy: str | None = None
-    history: tuple[Turn | Message, ...] = ()
-    instructions: str | None = None
-    max_tokens: int | None = None
-    temperature: float | None = None
-    seed: int | None = None
-
-
-@dataclass(slots=True)
-class _Run:
-    """What one question gathers on its way."""
-
-    question: Question
-    strategy: str
-    adapter: str | None
-    rewriting: Rewriting | None = None
-    retriever: Retriever | None = None
-    hits: tuple[Hit, ...] = ()
-    term_weights: Mapping[str, float] = field(default_factory=dict)
-    shown: tuple[Evidence, ...] = ()
-    """The evidence of earlier turns whose documents are still as they were: no other may be cited any longer."""
-    prompt: Prompt | None = None
-    packed: Packed = field(default_factory=lambda: Packed((), (), 0))
-    timings: dict[str, float] = field(default_factory=dict)
-    documents: dict[tuple[str, str], Document] = field(default_factory=dict)
-    """By id and version: each document is read from the catalog once."""
-
-    @contextmanager
-    def timed(self, step: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.timings[step] = self.timings.get(step, 0.0) + time.perf_counter() - start
-
-    @property
-    def query(self) -> str:
-        """The question made to stand alone: what is searched for and judged."""
-        return self.rewriting.query if self.rewriting is not None else self.question.text
-
-    @property
-    def earlier(self) -> tuple[Evidence, ...]:
-        """The evidence of earlier turns, which the model sees."""
-        return tuple(item for turn in self.question.history if isinstance(turn, Turn) for item in turn.evidence)
-
-    @property
-    def next_number(self) -> int:
-        return max((item.number for item in self.earlier), default=0) + 1
-
-    @property
-    def citable(self) -> tuple[Evidence, ...]:
-        return (*self.shown, *self.packed.evidence)
-
-    @property
-    def relevant(self) -> tuple[Evidence, ...]:
-        """The passages of this question's hits, those that an earlier turn has shown included."""
-        again = []
-        for item in self.shown:
-            scores = [hit.score for hit in self.hits if contains(item, hit.chunk)]
-            if scores:
-                again.append(replace(item, score=max(scores)))
-        return (*again, *self.packed.evidence)
 
 
 class Answerer:
@@ -191,7 +117,7 @@ class Answerer:
 
     # --- steps ----------------------------------------------------------------------------------
 
-    def _begin(self, question: Question) -> _Run:
+    def _begin(self, question: Question) -> Run:
         strategy, _, adapter = (question.strategy or self._settings.answering.strategy).partition("@")
         if strategy not in STRATEGIES:
             raise NotFoundError(f"there is no strategy {strategy!r}; there are: {', '.join(STRATEGIES)}")
@@ -202,7 +128,7 @@ class Answerer:
         if not is_text(question.text):
             raise UsageError(f"the question {question.text!r} is not valid Unicode text")
         name = self._adapters.find(adapter).name if adapter else None
-        return _Run(question, strategy, name)
+        return Run(question, strategy, name)
 
     async def _rewrite(self, question: Question) -> Rewriting:
         if not question.history or self._settings.answering.rewriting == "rules":
@@ -210,7 +136,7 @@ class Answerer:
         model = await self._thread(self._chat_model)
         return await self._rewriter.rewrite(model, question.text, question.history)
 
-    def _retrieve(self, run: _Run, collection: Collection) -> bool:
+    def _retrieve(self, run: Run, collection: Collection) -> bool:
         """Fill the run's hits and pass gate A: whether there is evidence."""
         run.retriever = self._retriever(collection)
         run.hits = tuple(run.retriever.retrieve(run.query, self._settings.retrieval.top_k))
@@ -225,7 +151,7 @@ class Answerer:
         except NotFoundError:
             return None
 
-    def _pack(self, run: _Run) -> Packed:
+    def _pack(self, run: Run) -> Packed:
         settings = self._settings.packing
         if run.strategy == "extractive":
             # Nothing is sent to a model, so nothing has to fit: every hit is evidence.
@@ -271,7 +197,7 @@ class Answerer:
             )
         return packed
 
-    def _room(self, run: _Run, model: ChatModel) -> int:
+    def _room(self, run: Run, model: ChatModel) -> int:
         """Tokens left for evidence beside the rules, the history, the question and the answer."""
         question = run.question
         bare = prompting.build(
@@ -288,7 +214,7 @@ class Answerer:
     def _max_tokens(self, question: Question) -> int:
         return question.max_tokens or self._settings.generation.max_answer_tokens
 
-    def _build_prompt(self, run: _Run) -> Prompt:
+    def _build_prompt(self, run: Run) -> Prompt:
         model = self._chat_model()
         question, grounded = run.question, run.strategy != "base"
         messages = prompting.build(
@@ -307,14 +233,14 @@ class Answerer:
 
     # --- endings --------------------------------------------------------------------------------
 
-    async def _abstain(self, run: _Run, started: float) -> AsyncGenerator[AnswerEvent, None]:
+    async def _abstain(self, run: Run, started: float) -> AsyncGenerator[AnswerEvent, None]:
         nearest = abstaining.nearest_documents(run.hits)
         text = abstaining.abstention_text(run.question.text, nearest)
         yield TextDelta(text)
         answer = self._answer(run, text, started, Cited((), None))
         yield Finished(replace(answer, abstained=True, nearest=nearest))
 
-    async def _extracted(self, run: _Run, started: float, fallback: str | None) -> AsyncGenerator[AnswerEvent, None]:
+    async def _extracted(self, run: Run, started: float, fallback: str | None) -> AsyncGenerator[AnswerEvent, None]:
         with run.timed("extracting"):
             excerpts = await self._thread(
                 lambda: extract(
@@ -334,7 +260,7 @@ class Answerer:
         yield TextDelta(text)
         yield Finished(replace(self._answer(run, text, started, cited), fallback=fallback))
 
-    async def _generated(self, run: _Run, started: float) -> AsyncGenerator[AnswerEvent, None]:
+    async def _generated(self, run: Run, started: float) -> AsyncGenerator[AnswerEvent, None]:
         model = await self._thread(self._chat_model)
         assert run.prompt is not None
         grounded = run.strategy != "base"
@@ -386,19 +312,19 @@ class Answerer:
 
     # --- parts of the endings ---------------------------------------------------------------------
 
-    def _cite(self, run: _Run, text: str) -> Cited:
+    def _cite(self, run: Run, text: str) -> Cited:
         with run.timed("citing"):
             weights = run.retriever.term_weights(text) if run.retriever is not None else None
             return cite(text, run.citable, self._similarity(), partial(self._page_of, run), weights)
 
-    def _read_span(self, run: _Run, document_id: str, version: str, start: int, end: int) -> str:
+    def _read_span(self, run: Run, document_id: str, version: str, start: int, end: int) -> str:
         return self._document(run, document_id, version).text[start:end]
 
-    def _page_of(self, run: _Run, passage: Evidence, offset: int) -> int | None:
+    def _page_of(self, run: Run, passage: Evidence, offset: int) -> int | None:
         pages = self._document(run, passage.document_id, passage.version).pages
         return next((page.number for page in pages if page.start <= offset < page.end), None)
 
-    def _document(self, run: _Run, document_id: str, version: str) -> Document:
+    def _document(self, run: Run, document_id: str, version: str) -> Document:
         key = (document_id, version)
         if key not in run.documents:
             run.documents[key] = self._catalog.document_version(document_id, version)
@@ -414,7 +340,7 @@ class Answerer:
 
     def _answer(
         self,
-        run: _Run,
+        run: Run,
         text: str,
         started: float,
         cited: Cited,

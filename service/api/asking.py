@@ -6,7 +6,7 @@ an effect. Fields at the value that changes nothing are accepted, for clients se
 
 from collections.abc import Mapping
 
-from rag.answering import Question
+from rag.question import Question
 from rag.types import Message
 from service.api.errors import RequestError
 from service.api.schemas import ChatMessage, ChatRequest

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from fastapi import APIRouter, Request, Response
 
-from rag.answering import Question
 from rag.errors import DomainQAError
+from rag.question import Question
 from rag.types import Answer, Finished, TextDelta, Usage
 from service.api.asking import question_of
 from service.api.counting import STRATEGY

@@ -8,8 +8,9 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import replace
 
-from rag.answering import STRATEGIES, Answerer, Question
+from rag.answering import STRATEGIES, Answerer
 from rag.config import Settings
+from rag.question import Question
 from rag.types import Answer, AnswerEvent, Finished, TextDelta
 from service.api.circuit import Attempt, Circuit
 from service.api.errors import StoppingError

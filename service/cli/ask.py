@@ -16,7 +16,7 @@ from service.cli.options import Collection, JsonOutput
 from service.cli.waiting import Waiting
 
 if TYPE_CHECKING:
-    from rag.answering import Question
+    from rag.question import Question
 
 _QUOTE_CHARACTERS = 300
 _INDENT = (0, 0, 0, 2)
@@ -52,7 +52,7 @@ def ask(
 
     Every source is checked against the text. Where the documents don't say, so does the answer.
     """
-    from rag.answering import Question
+    from rag.question import Question
 
     own = session.of(ctx)
     text = sys.stdin.read() if question == "-" else question

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from rag.adapters import KnownAdapters
-from rag.answering import Question
 from rag.build import Library
 from rag.config import Settings
 from rag.errors import ConfigError, NotFoundError, UsageError
 from rag.fakes import FakeEmbedder, ScriptedModel
+from rag.question import Question
 from rag.types import Adapter
 
 

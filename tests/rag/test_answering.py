@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from rag.answering import NOT_SUPPORTED, STRATEGIES, Question
+from rag.answering import NOT_SUPPORTED, STRATEGIES
 from rag.build import Library
 from rag.config import AnsweringSettings, GenerationSettings, PackingSettings, Settings
 from rag.errors import DoesNotFitError, EngineBusyError, NotFoundError, UsageError
 from rag.fakes import FakeEmbedder, ScriptedModel
 from rag.prompting import NOT_SAID
+from rag.question import Question
 from rag.types import Answer, AnswerEvent, EvidencePacked, Finished, Message, TextDelta, Turn
 
 OIL = "The gear oil of the ZP-40/2 pump is changed every 2,000 operating hours."

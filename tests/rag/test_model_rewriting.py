@@ -119,7 +119,7 @@ def ask(tmp_path):
     )
 
     def ask(*replies, strategy="rag", rewriting="model"):
-        from rag.answering import Question
+        from rag.question import Question
 
         model = ScriptedModel(*replies)
         settings = Settings(answering=AnsweringSettings(rewriting=rewriting, min_evidence=0, min_evidence_lexical=0))

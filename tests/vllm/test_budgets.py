@@ -11,7 +11,6 @@ import httpx
 import pytest
 
 from rag import prompting
-from rag.answering import Question
 from rag.build import Library
 from rag.config import AnsweringSettings, GenerationSettings, Settings
 from rag.errors import DoesNotFitError
@@ -19,6 +18,7 @@ from rag.fakes import FakeEmbedder
 from rag.generation.openai_server import OpenAIChatModel
 from rag.generation.tokens import LocalTokenCounter, load_tokenizer
 from rag.models import default_cache, resolve
+from rag.question import Question
 from rag.rewriting import ModelRewriter, rewriting_prompt
 from rag.types import Evidence, Message, Sampling, Turn
 

@@ -16,11 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rag.answering import STRATEGIES, Question
+from rag.answering import STRATEGIES
 from rag.build import Library
 from rag.config import load_settings
 from rag.evaluation.metrics import contains, evidence_rank, token_f1
 from rag.evaluation.questions import EvaluationQuestion, read_questions
+from rag.question import Question
 from rag.types import Answer
 
 SAMPLE = Path(__file__).parents[3] / "data" / "sample"

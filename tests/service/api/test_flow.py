@@ -8,9 +8,9 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from rag.answering import Question
 from rag.config import GenerationSettings, ServerSettings, Settings
 from rag.errors import EngineBusyError, EngineFaultError, EngineTimeoutError, EngineUnavailableError, UsageError
+from rag.question import Question
 from rag.types import EvidencePacked, Finished, TextDelta
 from service.api.app import create_app
 from service.api.errors import StoppingError
