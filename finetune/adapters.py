@@ -23,9 +23,8 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from finetune.fitting import CONFIG, WEIGHTS, Base, base_misfits, in_words, read_adapter, same_model
-from finetune.types import AdapterKind, AdapterManifest, Exposure, Gate
 from rag.errors import ModelError, NotFoundError, StateError, UsageError
-from rag.types import Failure
+from rag.types import AdapterKind, AdapterManifest, Exposure, Failure, Gate
 
 FOLDER = "adapters"
 MANIFEST = "manifest.json"

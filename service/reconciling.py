@@ -14,11 +14,10 @@ from threading import Event, Lock, RLock, Thread
 
 from finetune.adapters import AdapterRegistry
 from finetune.fitting import Base, base_misfits, in_words, read_adapter, read_base, same_model, vllm_misfits
-from finetune.types import AdapterManifest
 from rag.errors import DomainQAError, EngineError, EngineUnavailableError, ModelError
 from rag.interfaces import Endpoint
 from rag.models import cached, default_cache
-from rag.types import Failure
+from rag.types import AdapterManifest, Failure
 from service.loading import AdapterLoader, ServedModel
 
 logger = logging.getLogger(__name__)

@@ -9,12 +9,11 @@ from typing import Protocol
 
 from finetune.adapters import AdapterRegistry
 from finetune.fitting import in_words, read_adapter, read_base, vllm_misfits
-from finetune.types import AdapterManifest
 from rag.config import Settings
 from rag.errors import ModelError
 from rag.interfaces import Endpoint, ModelServer
 from rag.models import cached, default_cache, resolve
-from rag.types import Adapter
+from rag.types import Adapter, AdapterManifest
 from service.loading import AdapterLoader
 from service.reconciling import Reconciler, misfit
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from finetune.types import AdapterKind, AdapterManifest
+from rag.types import AdapterKind, AdapterManifest
 from service.cli import output, session
 from service.cli.options import JsonOutput, Yes
 

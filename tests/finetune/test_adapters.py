@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from finetune.adapters import LABELS, MANIFEST, AdapterRegistry, content_hash
 from finetune.fitting import CONFIG, WEIGHTS, Base
-from finetune.types import Exposure, Gate
 from rag.errors import ModelError, NotFoundError, StateError, UsageError
+from rag.types import Exposure, Gate
 from tests.finetune.workbench import make_adapter, make_base
 
 PASSED = Gate("forgetting", -0.01, -0.03, 0.01, passed=True)
