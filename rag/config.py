@@ -119,6 +119,11 @@ def _words(value: object) -> object:
     return tuple(shlex.split(value)) if isinstance(value, str) else value
 
 
+def _whole_number(value: object) -> object:
+    """The environment has only text, and pydantic takes no text for one of several numbers."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 
 _TAKEN_FLAGS = {
@@ -173,7 +178,7 @@ class EngineSettings(_Settings):
     """Whether adapters can be served, and loaded while it runs."""
     max_loras: int = Field(default=2, ge=1)
     """Adapters in one batch; memory is reserved for each."""
-    max_lora_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 16
+    max_lora_rank: Annotated[Literal[1, 8, 16, 32, 64, 128, 256, 320, 512], BeforeValidator(_whole_number)] = 16
     quantization: str | None = None
     """As vLLM names them: fp8, awq, gptq, ...; read from the model when unset."""
     eager: bool = False

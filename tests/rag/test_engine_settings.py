@@ -27,6 +27,11 @@ def test_every_profile_is_read_and_agrees_with_itself(tmp_path: Path, name: str)
         assert (settings.packing.max_stuffed_tokens or 0) + answer < window
 
 
+def test_the_environment_sets_what_takes_one_of_several_numbers(tmp_path: Path) -> None:
+    environment = {"DOMAINQA_ENGINE__MAX_LORA_RANK": "32"}
+    assert load_settings(tmp_path, environment=environment).engine.max_lora_rank == 32
+
+
 def test_the_profiles_are_these() -> None:
     assert {"starter", "vllm-cpu", "gpu", "gpu-multi"} <= set(profile_names())
 
