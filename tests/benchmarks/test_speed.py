@@ -132,7 +132,9 @@ def test_memory_of_serve(tmp_path: Path) -> None:
         for strategy in ("rag", "extractive"):
             body = {"model": strategy, "messages": [{"role": "user", "content": "What is the oil of the ZP-40/2?"}]}
             post(f"{url}/v1/chat/completions", body)
-        print(f"\nserve, starter profile: {ready['VmRSS']} MiB resident when ready, {resident_mib(process.pid)} later")
+        later = resident_mib(process.pid)
+        print(f"\nserve, starter profile: {ready['VmRSS']} MiB resident when ready", end=", ")
+        print(f"{later['VmRSS']} MiB after answers, {later['VmHWM']} MiB at most")
         assert ready["VmRSS"] > 0
 
 
