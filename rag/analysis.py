@@ -15,7 +15,7 @@ from importlib.metadata import version
 
 import snowballstemmer
 
-ANALYZER_FINGERPRINT = f"domainqa-analyzer-1/snowball-{version('snowballstemmer')}"
+ANALYZER_FINGERPRINT = f"domainqa-analyzer-2/snowball-{version('snowballstemmer')}"
 """Changes whenever the same text could give other terms; a lexical index made under another one is refused."""
 
 _MAX_TERM_CHARACTERS = 64

@@ -176,9 +176,12 @@ class ScoredRow:
 
 @dataclass(frozen=True, slots=True)
 class ChannelScore:
-    """A hit's place in one channel: rank from 1, the channel's own score, the normalised one in [0, 1]."""
+    """A hit in one channel: rank from 1, ``None`` if not among the channel's candidates; the channel's own score.
 
-    rank: int
+    ``normalised`` is what it adds to the hit's fused score.
+    """
+
+    rank: int | None
     score: float
     normalised: float
 

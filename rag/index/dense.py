@@ -3,6 +3,7 @@
 Vectors have norm 1, so the score is the cosine.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
 import faiss
@@ -74,3 +75,11 @@ class DenseIndex:
             return [ScoredRow(row, score) for row, score in zip(rows[0].tolist(), scores[0].tolist(), strict=True)]
 
         return best_rows(fetch, limit, len(self))
+
+    def scores(self, vector: Vectors, rows: Collection[int]) -> dict[int, float]:
+        """What a search for the vector gives each of the rows, which must be in the index."""
+        numbers = np.fromiter(rows, np.int64, len(rows))
+        if not len(numbers):
+            return {}
+        found = self._index.reconstruct_batch(numbers) @ vector
+        return dict(zip(numbers.tolist(), found.tolist(), strict=True))

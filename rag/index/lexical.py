@@ -4,7 +4,7 @@ An index is a folder of files that are written once; only its ``meta.json`` is r
 may therefore begin as hard links to the files of the one before.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,13 @@ Batch = tuple[NDArray[np.int64], Sequence[str], Sequence[str | None]]
 """Rows with their texts and the languages of these."""
 
 _TOKENIZER = "terms"
+_PADDING = "\ue000"
+"""A private-use character, which the analyzer never makes a term of."""
+_PADDING_TERMS = 128
+# About a passage's own length more for every text, so that a heading alone is not preferred to a passage for being
+# short. Tantivy's b is fixed at .75; over texts of 110 terms this makes it .35, near the .4 that is common elsewhere.
+# nDCG@10 of the fusion without and with it: .740 and .746 on SciFact's train claims, .874 and .880 on the sample
+# corpus's English questions (dev).
 _WRITER_HEAP_BYTES = 64_000_000
 
 
@@ -55,6 +62,7 @@ class LexicalIndex:
     def write(self, added: Iterable[Batch], removed: NDArray[np.int64]) -> None:
         """Remove rows, add batches, and commit; all of it or nothing."""
         # One thread, so that the same rows always make the same segments.
+        padding = [_PADDING] * _PADDING_TERMS
         writer = self._index.writer(heap_size=_WRITER_HEAP_BYTES, num_threads=1)
         if len(removed):
             # By query: deletion by term takes a number for a signed one, and finds nothing in an unsigned field.
@@ -64,7 +72,7 @@ class LexicalIndex:
             for row, text, language in zip(rows.tolist(), texts, languages, strict=True):
                 document = tantivy.Document()
                 document.add_unsigned("row", row)
-                document.add_text("terms", " ".join(analyze(text, language)))
+                document.add_text("terms", " ".join([*analyze(text, language), *padding]))
                 writer.add_document(document)
         writer.commit()
         writer.wait_merging_threads()
@@ -80,18 +88,36 @@ class LexicalIndex:
 
         The query is built of terms and never parsed, so no character in them means anything.
         """
-        query = tantivy.Query.boolean_query(
-            [
-                (tantivy.Occur.Should, tantivy.Query.term_query(self._schema, "terms", term, "freq"))
-                for term in dict.fromkeys(terms)
-            ]
-        )
+        query = self._any_of(terms)
         searcher = self._searcher
 
         def fetch(count: int) -> list[ScoredRow]:
-            hits = searcher.search(query, count, count=False).hits
-            values = searcher.fast_field_values("row", [address for _, address in hits])
-            rows = [value for value in values if isinstance(value, int)]
-            return [ScoredRow(row, score) for (score, _), row in zip(hits, rows, strict=True)]
+            return _scored(searcher, query, count)
 
         return best_rows(fetch, limit, len(self))
+
+    def scores(self, terms: Sequence[str], rows: Collection[int]) -> dict[int, float]:
+        """What a search for the terms gives each of the rows; those that hold none of the terms are left out."""
+        if not rows:
+            return {}
+        among = tantivy.Query.const_score_query(tantivy.Query.term_set_query(self._schema, "row", list(rows)), 0.0)
+        query = tantivy.Query.boolean_query(
+            [(tantivy.Occur.Must, among), (tantivy.Occur.Must, self._any_of(terms))],
+        )
+        return {item.row: item.score for item in _scored(self._searcher, query, len(rows))}
+
+    def _any_of(self, terms: Sequence[str]) -> tantivy.Query:
+        return tantivy.Query.boolean_query(
+            [
+                (tantivy.Occur.Should, tantivy.Query.term_query(self._schema, "terms", term, "freq"))
+                for term in dict.fromkeys(terms)
+                if term != _PADDING
+            ]
+        )
+
+
+def _scored(searcher: tantivy.Searcher, query: tantivy.Query, limit: int) -> list[ScoredRow]:
+    hits = searcher.search(query, limit, count=False).hits
+    values = searcher.fast_field_values("row", [address for _, address in hits])
+    rows = [value for value in values if isinstance(value, int)]
+    return [ScoredRow(row, score) for (score, _), row in zip(hits, rows, strict=True)]

@@ -138,9 +138,10 @@ class EvidenceOut(Wire):
 
 
 class ChannelOut(Wire):
-    """A hit's place in one channel: rank from 1, the channel's own score, the normalised one in [0, 1]."""
+    """A hit in one channel: its rank from 1, null if it was not among the channel's candidates; the channel's own
+    score; and as `normalised` what it adds to the hit's score."""
 
-    rank: int
+    rank: int | None
     score: float
     normalised: float
 

@@ -1,7 +1,7 @@
 """Fusion equals naive versions, and what retrieval promises holds for random corpora over the real indexes."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -13,21 +13,28 @@ from rag.errors import UsageError
 from rag.fakes import FakeEmbedder
 from rag.index.snapshot import IndexReader
 from rag.interfaces import Vectors
-from rag.retrieval import HybridRetriever, fuse_convex, fuse_reciprocal_rank, normalised
+from rag.retrieval import Channel, HybridRetriever, fuse, reciprocal_rank_parts, sum_parts
 from rag.types import Hit, ScoredRow
 from tests.rag.workshop import Workshop
 
 WORDS = ["oil", "seal", "pump", "valve", "filter", "motor", "ZP-40"]
 
 
-def ranking(*scores: float, first: int = 0) -> list[ScoredRow]:
-    return [ScoredRow(first + place, score) for place, score in enumerate(sorted(scores, reverse=True))]
+def ranked(scores: Mapping[int, float]) -> list[ScoredRow]:
+    return [ScoredRow(row, score) for row, score in sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))]
 
 
-def rankings() -> st.SearchStrategy[dict[str, list[ScoredRow]]]:
-    scores = st.dictionaries(st.integers(0, 12), st.integers(-20, 20).map(float), max_size=8)
-    ranked = scores.map(lambda found: [ScoredRow(*pair) for pair in sorted(found.items(), key=lambda p: (-p[1], p[0]))])
-    return st.fixed_dictionaries({"dense": ranked, "lexical": ranked})
+def channels_of(dense: Mapping[int, float], lexical: Mapping[int, float], limit: int) -> dict[str, Channel]:
+    """As a retriever would find them, where these are all the scores there are."""
+    rankings = {"dense": ranked(dense)[:limit], "lexical": ranked(lexical)[:limit]}
+    rows = {item.row for ranking in rankings.values() for item in ranking}
+    return {
+        name: Channel(rankings[name], {row: found[row] for row in rows & set(found)})
+        for name, found in (("dense", dense), ("lexical", lexical))
+    }
+
+
+SCORES = st.dictionaries(st.integers(0, 12), st.integers(-20, 20).map(float), max_size=13)
 
 
 def retriever(
@@ -43,51 +50,54 @@ def retriever(
 # --- fusion ---------------------------------------------------------------------------------------
 
 
-def test_convex_by_hand() -> None:
-    dense = [ScoredRow(1, 0.9), ScoredRow(2, 0.5), ScoredRow(3, 0.1)]
-    lexical = [ScoredRow(3, 8.0), ScoredRow(4, 4.0)]
-    fused = fuse_convex({"dense": dense, "lexical": lexical}, {"dense": 0.25, "lexical": 0.75})
-    assert fused == pytest.approx({1: 0.25, 2: 0.125, 3: 0.75, 4: 0.0})
+def test_sum_by_hand() -> None:
+    found = {
+        "dense": Channel([ScoredRow(1, 0.75), ScoredRow(2, 0.5)], {3: 0.25}),
+        "lexical": Channel([ScoredRow(3, 8.0), ScoredRow(1, 4.0)], {}),
+    }
+    parts = sum_parts(found, 16.0)
+    assert parts == {"dense": {1: 0.75, 2: 0.5, 3: 0.25}, "lexical": {3: 0.5, 1: 0.25}}
+    assert fuse(parts) == {1: 1.0, 2: 0.5, 3: 0.75}
 
 
 def test_reciprocal_rank_by_hand() -> None:
-    fused = fuse_reciprocal_rank(
-        {"dense": ranking(0.9, 0.5), "lexical": ranking(7.0, first=1)}, {"dense": 0.4, "lexical": 0.6}, k=60
-    )
-    assert fused == pytest.approx({0: 1 / 61, 1: 1 / 62 + 1 / 61})
+    found = {
+        "dense": Channel([ScoredRow(0, 0.9), ScoredRow(1, 0.5)], {2: 0.1}),
+        "lexical": Channel([ScoredRow(1, 7.0), ScoredRow(2, 7.0)], {}),
+    }
+    fused = fuse(reciprocal_rank_parts(found, 60))
+    assert fused == pytest.approx({0: 1 / 61, 1: 1 / 62 + 1 / 61, 2: 1 / 62})
 
 
-def test_a_channel_of_weight_nought_has_no_say_in_reciprocal_rank() -> None:
-    fused = fuse_reciprocal_rank(
-        {"dense": ranking(1.0), "lexical": ranking(1.0, first=5)}, {"dense": 0, "lexical": 1}, 9
-    )
-    assert fused == {5: 0.1}
+@given(SCORES, SCORES, st.integers(1, 100))
+def test_fusion_equals_the_naive_version(dense: dict[int, float], lexical: dict[int, float], k: int) -> None:
+    found = channels_of(dense, lexical, 5)
+    reciprocal = fuse(reciprocal_rank_parts(found, k))
+    total = fuse(sum_parts(found, 4.0))
+    first = {name: [item.row for item in channel.ranking] for name, channel in found.items()}
+    assert set(reciprocal) == set(total) == {row for rows in first.values() for row in rows}
+    for row, score in total.items():
+        assert score == pytest.approx(dense.get(row, 0.0) + lexical.get(row, 0.0) / 4.0)
+        expected = sum(1 / (k + rows.index(row) + 1) for rows in first.values() if row in rows)
+        assert reciprocal[row] == pytest.approx(expected)
 
 
-@given(rankings(), st.floats(0, 1), st.integers(1, 100))
-def test_fusion_equals_the_naive_version(found: dict[str, list[ScoredRow]], weight: float, k: int) -> None:
-    weights = {"dense": weight, "lexical": 1 - weight}
-    rows = {item.row for channel in found.values() for item in channel}
-    convex, reciprocal = fuse_convex(found, weights), fuse_reciprocal_rank(found, weights, k)
-    for row in rows:
-        expected_convex = expected_rank = 0.0
-        for channel, ranked in found.items():
-            scores = [item.score for item in ranked]
-            for place, item in enumerate(ranked):
-                if item.row == row:
-                    span = max(scores) - min(scores)
-                    expected_convex += weights[channel] * ((item.score - min(scores)) / span if span else 1.0)
-                    expected_rank += 1 / (k + 1 + place) if weights[channel] else 0.0
-        assert convex[row] == pytest.approx(expected_convex)
-        assert reciprocal.get(row, 0.0) == pytest.approx(expected_rank)
-    assert set(convex) == rows
+@given(SCORES, SCORES, st.integers(1, 6), st.integers(0, 6))
+def test_more_candidates_change_no_score(
+    dense: dict[int, float], lexical: dict[int, float], limit: int, more: int
+) -> None:
+    few = fuse(sum_parts(channels_of(dense, lexical, limit), 4.0))
+    many = fuse(sum_parts(channels_of(dense, lexical, limit + more), 4.0))
+    assert {row: many[row] for row in few} == few
 
 
-def test_equal_scores_and_a_single_candidate_all_count_fully() -> None:
-    assert normalised([]) == {}
-    assert normalised(ranking(0.3)) == {0: 1.0}
-    assert normalised(ranking(2.0, 2.0)) == {0: 1.0, 1: 1.0}
-    assert normalised(ranking(4.0, 3.0, 2.0)) == {0: 1.0, 1: 0.5, 2: 0.0}
+@given(SCORES, st.floats(-1, 1))
+def test_a_channel_whose_scores_are_all_alike_has_no_say(lexical: dict[int, float], flat: float) -> None:
+    found = channels_of(dict.fromkeys(range(13), flat), lexical, 13)
+    fused = fuse(sum_parts(found, 4.0))
+    for one, other in itertools.combinations(range(13), 2):
+        difference = (lexical.get(one, 0.0) - lexical.get(other, 0.0)) / 4.0
+        assert fused[one] - fused[other] == pytest.approx(difference)
 
 
 # --- over a real catalog and real indexes ---------------------------------------------------------
@@ -96,9 +106,7 @@ TEXTS = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map(" 
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    TEXTS, st.lists(st.sampled_from(WORDS), min_size=1, max_size=3).map(" ".join), st.sampled_from(["convex", "rrf"])
-)
+@given(TEXTS, st.lists(st.sampled_from(WORDS), min_size=1, max_size=3).map(" ".join), st.sampled_from(["sum", "rrf"]))
 def test_asking_for_more_never_reorders_the_first_ones(
     workshop: Workshop, texts: list[str], query: str, fusion: str
 ) -> None:
@@ -120,7 +128,8 @@ def test_asking_for_more_never_reorders_the_first_ones(
     assert [stored[row] for row in rows] == [hit.chunk for hit in twenty]
     for hit in twenty:
         assert hit.channels, "a hit says where it comes from"
-        assert all(0 <= place.normalised <= 1 and place.rank >= 1 for place in hit.channels.values())
+        assert hit.score == pytest.approx(sum(place.normalised for place in hit.channels.values()))
+        assert any(place.rank is not None for place in hit.channels.values())
 
 
 _NUMBERS = itertools.count()
@@ -176,7 +185,6 @@ def test_an_embedder_that_does_not_know_the_language_has_no_say(workshop: Worksh
     workshop.write(ru="Масло насоса", en="the oil")
     workshop.ingest()
     searched = retriever(workshop, languages=["en"])
-    assert searched.weights("масло") == {"dense": 0.0, "lexical": 1.0}
     hits = searched.retrieve("Какое масло?", 5)
     assert sources(hits) == ["ru.txt"]
     assert set(hits[0].channels) == {"lexical"}
@@ -184,13 +192,57 @@ def test_an_embedder_that_does_not_know_the_language_has_no_say(workshop: Worksh
         searched.retrieve("the oil", 5)
 
 
-@pytest.mark.parametrize(("dense_weight", "channel"), [(1.0, "dense"), (0.0, "lexical")])
-def test_a_channel_of_weight_nought_is_not_searched(workshop: Workshop, dense_weight: float, channel: str) -> None:
+@pytest.mark.parametrize(
+    ("known", "query", "expected"),
+    [
+        ([], "Какое масло?", True),
+        (["en"], "Which oil?", True),
+        (["en"], "ZP-40", True),
+        (["en"], "Какое масло нужно этому насосу?", False),
+        (["en"], "泵用什么油？", False),
+        (["en", "zh"], "泵用什么油？", True),
+        (["de"], "Welches Öl braucht die Pumpe, und wie oft muss es gewechselt werden?", True),
+        (["de"], "Which oil does the pump need, and how often must somebody change it?", False),
+        (["de"], "ZP-40", True),
+        (["de"], "油", False),
+    ],
+)
+def test_what_an_embedder_reads(workshop: Workshop, known: list[str], query: str, expected: bool) -> None:
+    workshop.collection()
+    assert retriever(workshop, languages=known).reads(query) is expected
+
+
+@pytest.mark.parametrize("channel", ["dense", "lexical"])
+def test_one_channel_alone(workshop: Workshop, channel: str) -> None:
     workshop.write(one="oil of the pump")
     workshop.ingest()
-    (hit,) = retriever(workshop, RetrievalSettings(dense_weight=dense_weight)).retrieve("oil", 5)
+    (hit,) = retriever(workshop, RetrievalSettings.model_validate({"fusion": channel})).retrieve("oil", 5)
     assert set(hit.channels) == {channel}
-    assert hit.score == 1.0
+
+
+def test_a_question_that_the_embedder_cannot_read_is_searched_by_words_in_any_case(workshop: Workshop) -> None:
+    workshop.write(ru="Масло насоса", en="the oil")
+    workshop.ingest()
+    searched = retriever(workshop, RetrievalSettings(fusion="dense"), languages=["en"])
+    assert sources(searched.retrieve("Какое масло?", 5)) == ["ru.txt"]
+
+
+def test_what_one_channel_found_is_scored_by_the_other(workshop: Workshop) -> None:
+    # More oil in more else: BM25 counts the words, the cosine the share of them.
+    texts = {f"t{n}": " ".join([*["oil"] * (n + 1), *(f"w{n}x{place}" for place in range(3 * n))]) for n in range(12)}
+    workshop.write(**texts, other="the pump")
+    workshop.ingest()
+    collection = workshop.catalog.collection("default")
+    snapshot = IndexReader(workshop.home, workshop.catalog, collection, workshop.embedder).current()
+    few, all_of_them = (
+        retriever(workshop, RetrievalSettings(candidates=candidates)).search("oil", snapshot) for candidates in (3, 100)
+    )
+    rows = {item.row for channel in few.values() for item in channel.ranking}
+    assert len(rows) > 3, "the channels must disagree for this to test anything"
+    for name, channel in few.items():
+        assert channel.others
+        expected = {row: score for row, score in all_of_them[name].scores().items() if row in rows}
+        assert channel.scores() == pytest.approx(expected)
 
 
 def test_rare_terms_weigh_more(workshop: Workshop) -> None:
@@ -206,6 +258,19 @@ def test_hits_at_an_older_number_stay_as_they_were(workshop: Workshop) -> None:
     workshop.put(collection, "one.txt", "seal")
     searched = retriever(workshop)
     rows = np.asarray(workshop.catalog.rows_for_index(collection.id, [first]), np.int64).tolist()
-    (hit,) = searched.fused_hits({"lexical": [ScoredRow(rows[0], 1.0)]}, {"lexical": 1.0}, 5, first)
+    found = {"lexical": Channel([ScoredRow(rows[0], 1.0)], {})}
+    (hit,) = searched.fused_hits(found, 5, first)
     assert hit.chunk.text == "oil"
-    assert searched.fused_hits({"lexical": [ScoredRow(rows[0], 1.0)]}, {"lexical": 1.0}, 5, first + 1) == []
+    assert searched.fused_hits(found, 5, first + 1) == []
+
+
+def test_hidden_candidates_leave_no_gap(workshop: Workshop) -> None:
+    texts = {f"t{number:02}": "oil of the pump" for number in range(30)}
+    workshop.write(**texts)
+    workshop.ingest()
+    searched = retriever(workshop, RetrievalSettings(fusion="lexical"))
+    collection = workshop.catalog.collection("default")
+    first = [hit.chunk.source for hit in searched.retrieve("oil", 30)]
+    for source in first[:25]:
+        workshop.catalog.remove_document(collection, source)
+    assert sources(searched.retrieve("oil", 3)) == first[25:28]

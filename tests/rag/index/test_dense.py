@@ -33,6 +33,8 @@ def test_search_equals_a_naive_one(size: int, limit: int, removed: set[int], see
     for hit in index.search(query, limit):
         assert hit.score == pytest.approx(float(kept[hit.row] @ query), abs=1e-6)
         assert np.array_equal(index.vector(hit.row), kept[hit.row])
+    some = [int(row) for row in rows[::2] if row not in removed]
+    assert index.scores(query, some) == pytest.approx({row: float(kept[row] @ query) for row in some}, abs=1e-6)
 
 
 def test_it_is_the_same_after_saving_and_loading(tmp_path: Path) -> None:
