@@ -13,14 +13,13 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import replace
-from functools import partial
 from typing import ParamSpec, TypeVar
 
 from rag import abstaining, conflicts, prompting
 from rag.adapters import KnownAdapters
 from rag.catalog import Catalog
 from rag.citing import Cited, MarkerFilter, cite, quote
-from rag.composing import Reading, compose, everything, prompt_of
+from rag.composing import compose, everything, prompt_of
 from rag.config import Settings
 from rag.errors import NotFoundError, UsageError
 from rag.extracting import Excerpt, extract
@@ -28,21 +27,20 @@ from rag.interfaces import ChatModel, Retriever, RetrievesInSteps
 from rag.languages import is_text
 from rag.matching import Piece, Similarity
 from rag.question import Question, Run
+from rag.reading import Reader
 from rag.rewriting import ModelRewriter, by_rules
 from rag.types import (
     Answer,
     AnswerEvent,
     Collection,
     Conflict,
-    Document,
     Evidence,
     EvidencePacked,
+    Explanation,
     Finished,
     FinishReason,
-    PackingBudget,
     Rewriting,
     Sampling,
-    StoredChunk,
     TextDelta,
     Turn,
     Usage,
@@ -92,11 +90,7 @@ class Answerer:
         started = time.perf_counter()
         run = await self._thread(self._begin, question)
         if run.strategy != "base":
-            collection = await self._thread(self._catalog.collection, question.collection)
-            with run.timed("rewriting"):
-                run.rewriting = await self._rewrite(question)
-            with run.timed("retrieval"):
-                enough = await self._thread(self._retrieve, run, collection)
+            enough = await self._found(run)
             if not enough:
                 async for event in self._abstain(run, started):
                     yield event
@@ -108,6 +102,29 @@ class Answerer:
         async with aclosing(ending) as events:
             async for event in events:
                 yield event
+
+    async def explain(self, question: Question, top_k: int | None = None) -> Explanation:
+        """What the answer would rest on, without generating it. ``top_k`` hits instead of the configured number."""
+        started = time.perf_counter()
+        run = await self._thread(self._begin, question)
+        if run.strategy == "base":
+            raise UsageError("the base strategy searches nothing, so there is nothing to explain")
+        enough = await self._found(run, top_k)
+        if enough:
+            await self._thread(self._compose, run)
+        run.timings["total"] = time.perf_counter() - started
+        assert run.rewriting is not None
+        return Explanation(
+            rewriting=run.rewriting,
+            hits=run.hits,
+            enough=enough,
+            evidence=run.packed.evidence,
+            dropped=run.packed.dropped,
+            neighbours=run.packed.neighbours,
+            packing=run.spent() if enough else None,
+            prompt_tokens=None if run.prompt is None else run.prompt.tokens,
+            timings=dict(run.timings),
+        )
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -125,7 +142,7 @@ class Answerer:
         if not is_text(question.text):
             raise UsageError(f"the question {question.text!r} is not valid Unicode text")
         name = self._adapters.find(adapter).name if adapter else None
-        return Run(question, strategy, name)
+        return Run(question, strategy, name, Reader(self._catalog))
 
     async def _rewrite(self, question: Question) -> Rewriting:
         if not question.history or self._settings.answering.rewriting == "rules":
@@ -133,20 +150,30 @@ class Answerer:
         model = await self._thread(self._chat_model)
         return await self._rewriter.rewrite(model, question.text, question.history)
 
-    def _retrieve(self, run: Run, collection: Collection) -> bool:
+    async def _found(self, run: Run, top_k: int | None = None) -> bool:
+        """Rewrite and retrieve."""
+        collection = await self._thread(self._catalog.collection, run.question.collection)
+        with run.timed("rewriting"):
+            run.rewriting = await self._rewrite(run.question)
+        return await self._thread(self._retrieve, run, collection, top_k or self._settings.retrieval.top_k)
+
+    def _retrieve(self, run: Run, collection: Collection, top_k: int) -> bool:
         """Fill the run's hits and pass gate A: whether there is evidence."""
+        start = time.perf_counter()
         run.collection, run.retriever = collection, self._retriever(collection)
-        top_k = self._settings.retrieval.top_k
+        reranking: float = 0.0
         if isinstance(run.retriever, RetrievesInSteps):
             hits, seconds = run.retriever.retrieve_in_steps(run.query, top_k)
-            run.timings["reranking"] = seconds["reranking"]
+            run.timings["reranking"] = reranking = seconds["reranking"]
         else:
             hits = run.retriever.retrieve(run.query, top_k)
         run.hits = tuple(hits)
         run.term_weights = run.retriever.term_weights(run.query)
         versions = {item.document_id: self._version(collection, item.document_id) for item in run.earlier}
         run.shown = tuple(item for item in run.earlier if versions[item.document_id] == item.version)
-        return abstaining.has_evidence(run.query, run.hits, run.term_weights, self._settings.answering)
+        enough = abstaining.has_evidence(run.query, run.hits, run.term_weights, self._settings.answering)
+        run.timings["retrieval"] = time.perf_counter() - start - reranking
+        return enough
 
     def _version(self, collection: Collection, document_id: str) -> str | None:
         try:
@@ -156,39 +183,16 @@ class Answerer:
 
     def _compose(self, run: Run) -> None:
         """Fill the run's evidence, and the prompt where a model is asked."""
-        reading = self._reading(run)
         if run.strategy == "extractive":
             with run.timed("packing"):
-                run.packed = everything(run, reading)
+                run.packed = everything(run)
             return
         model, max_tokens = self._chat_model(), self._max_tokens(run.question)
         with run.timed("packing"):
-            composed = compose(run, model, self._settings, reading, max_tokens)
+            composed = compose(run, model, self._settings, max_tokens)
         run.packed, run.shown, run.limit = composed.packed, composed.shown, composed.limit
         with run.timed("prompting"):
             run.prompt = prompt_of(run, composed, model, self._settings, max_tokens)
-
-    def _reading(self, run: Run) -> Reading:
-        return Reading(partial(self._read_span, run), partial(self._document, run), partial(self._beside, run))
-
-    def _beside(self, run: Run, chunk: StoredChunk) -> list[StoredChunk]:
-        """The chunks of the same section, the nearest first, so many on each side that more would be no neighbours."""
-        assert run.collection is not None
-        if chunk.document_id not in run.chunks:
-            run.chunks[chunk.document_id] = self._catalog.document_chunks(
-                run.collection.id, chunk.document_id, self._catalog.published_seq(run.collection.id)
-            )
-        chunks = run.chunks[chunk.document_id]
-        at = next((index for index, other in enumerate(chunks) if other.id == chunk.id), None)
-        if at is None:
-            return []
-        near = [
-            chunks[index]
-            for step in range(1, _REACH + 1)
-            for index in (at + step, at - step)
-            if 0 <= index < len(chunks)
-        ]
-        return [other for other in near if other.heading_path == chunk.heading_path]
 
     def _max_tokens(self, question: Question) -> int:
         return question.max_tokens or self._settings.generation.max_answer_tokens
@@ -215,18 +219,15 @@ class Answerer:
 
     def _verbatim(self, run: Run) -> tuple[str, Cited, tuple[Conflict, ...]] | None:
         """The documents' own best sentences, of all hits: what was packed for a model may be less."""
-        beyond = (
-            () if run.strategy == "extractive" else everything(run, self._reading(run), run.packed.evidence).evidence
-        )
+        beyond = () if run.strategy == "extractive" else everything(run, run.packed.evidence).evidence
         passages = (*run.relevant, *beyond)
         excerpts = self._best(run, passages, self._settings.answering.max_sentences)
         if not excerpts:
             return None
         found = self._disagreements(run, [excerpt.piece for excerpt in excerpts], passages)
-        pieces = conflicts.preferring_newer([excerpt.piece for excerpt in excerpts], found)
-        page_of = partial(self._page_of, run)
-        text, cited = quote(pieces, page_of)
-        text, further = conflicts.noted(text, found, run.question.text, page_of)
+        pieces = conflicts.preferring_newer([excerpt.piece for excerpt in excerpts], found, run.question.text)
+        text, cited = quote(pieces, run.reader.page)
+        text, further = conflicts.noted(text, found, run.question.text, run.reader.page)
         cited = replace(cited, citations=(*cited.citations, *further))
         run.show({citation.marker for citation in cited.citations}, beyond)
         return text, cited, tuple(conflicts.conflict(item, run.question.text) for item in found)
@@ -242,7 +243,7 @@ class Answerer:
                 used,
                 passages,
                 lambda own: [(each.piece, each.score) for each in self._best(run, own, _SENTENCES_COMPARED)],
-                partial(self._document, run),
+                run.reader.document,
             )
 
     async def _generated(self, run: Run, started: float) -> AsyncGenerator[AnswerEvent, None]:
@@ -300,26 +301,13 @@ class Answerer:
     def _cite(self, run: Run, text: str) -> tuple[Cited, tuple[Conflict, ...]]:
         with run.timed("citing"):
             weights = run.retriever.term_weights(text) if run.retriever is not None else None
-            cited = cite(text, run.citable, self._similarity(), partial(self._page_of, run), weights)
+            cited = cite(text, run.citable, self._similarity(), run.reader.page, weights)
         passages = {item.number: item for item in run.citable}
         used = [
             Piece(passages[each.marker], each.start, each.end, each.quote) for each in cited.citations if each.supported
         ]
         found = self._disagreements(run, used, run.relevant)
         return cited, tuple(conflicts.conflict(item, run.question.text) for item in found)
-
-    def _read_span(self, run: Run, document_id: str, version: str, start: int, end: int) -> str:
-        return self._document(run, document_id, version).text[start:end]
-
-    def _page_of(self, run: Run, passage: Evidence, offset: int) -> int | None:
-        pages = self._document(run, passage.document_id, passage.version).pages
-        return next((page.number for page in pages if page.start <= offset < page.end), None)
-
-    def _document(self, run: Run, document_id: str, version: str) -> Document:
-        key = (document_id, version)
-        if key not in run.documents:
-            run.documents[key] = self._catalog.document_version(document_id, version)
-        return run.documents[key]
 
     def _sampling(self, question: Question) -> Sampling:
         settings = self._settings.generation
@@ -363,7 +351,7 @@ class Answerer:
             turn=Turn(run.question.text, user, text, run.packed.evidence),
             conflicts=conflicts,
             neighbours=run.packed.neighbours,
-            packing=PackingBudget(run.limit, run.packed.tokens, dict(run.packed.costs)),
+            packing=run.spent(),
         )
 
     async def _thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -383,5 +371,3 @@ def _sum(one: Usage, other: Usage) -> Usage:
 
 _SENTENCES_COMPARED = 3
 """Of each document, with those that the answer rests on."""
-_REACH = 3
-"""Chunks on each side of a found one that may be its neighbours."""

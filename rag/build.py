@@ -13,7 +13,8 @@ from rag.errors import DomainQAError, EngineUnavailableError
 from rag.interfaces import AdapterSource, ChatModel, Embedder, ModelServer, Reranker, Retriever
 from rag.matching import Similarity
 from rag.models import default_cache, resolve
-from rag.types import Collection, Document, DocumentInfo, Hit, IngestReport
+from rag.question import Question
+from rag.types import Collection, Document, DocumentInfo, Explanation, Hit, IngestReport
 
 if TYPE_CHECKING:
     from rag.checking import Finding
@@ -201,6 +202,10 @@ class Library:
 
     def search(self, query: str, collection: str, top_k: int) -> list[Hit]:
         return self.retriever(self.catalog.collection(collection)).retrieve(query, top_k)
+
+    async def explain(self, query: str, collection: str, top_k: int | None = None) -> Explanation:
+        """How the hits came about, and which of them the rag strategy would show its model."""
+        return await self.answerer.explain(Question(query, collection, "rag"), top_k)
 
     def document(self, collection: str, id_or_source: str) -> Document:
         return self.catalog.document(self.catalog.collection(collection), id_or_source)

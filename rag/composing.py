@@ -5,32 +5,21 @@ them at once: the turn is then rendered without them, and every later turn keeps
 of the engine's prefix cache still holds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from rag import prompting
 from rag.config import Settings
 from rag.errors import DoesNotFitError
 from rag.interfaces import ChatModel
-from rag.packing import Beside, Packed, ReadSpan, pack, pack_documents
+from rag.packing import Packed, pack, pack_documents
 from rag.question import Run
-from rag.types import Document, Dropped, Evidence, Message, Prompt, Turn
+from rag.types import Dropped, Evidence, Message, Prompt, Turn
 
 UNBOUNDED = 1 << 30
 _FRAME_TOKENS = 16
 """Evidence is counted passage by passage; joined in a template it may cost a few tokens more."""
-
-ReadDocument = Callable[[str, str], Document]
-"""(document id, version) to the document."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How texts are read while packing."""
-
-    span: ReadSpan
-    document: ReadDocument
-    beside: Beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +32,7 @@ class Composed:
     limit: int | None
 
 
-def everything(run: Run, reading: Reading, beyond: Sequence[Evidence] = ()) -> Packed:
+def everything(run: Run, beyond: Sequence[Evidence] = ()) -> Packed:
     """Every hit as evidence: nothing is sent to a model, so nothing has to fit.
 
     ``beyond`` is evidence that this question has already; it is not given again, and numbers go on after it.
@@ -52,13 +41,13 @@ def everything(run: Run, reading: Reading, beyond: Sequence[Evidence] = ()) -> P
         run.hits,
         budget_tokens=UNBOUNDED,
         counter=_FreeCounter(),
-        read_span=reading.span,
+        read_span=run.reader.span,
         shown=(*run.shown, *beyond),
         first=max([run.next_number, *(item.number + 1 for item in beyond)]),
     )
 
 
-def compose(run: Run, model: ChatModel, settings: Settings, reading: Reading, max_tokens: int) -> Composed:
+def compose(run: Run, model: ChatModel, settings: Settings, max_tokens: int) -> Composed:
     """Evidence within the model's window beside rules, history, question and ``max_tokens`` of answer.
 
     Raises ``DoesNotFitError`` where nothing of it fits, or the history is too long without any passages.
@@ -79,7 +68,7 @@ def compose(run: Run, model: ChatModel, settings: Settings, reading: Reading, ma
         if run.strategy == "base":
             return Composed(Packed((), (), 0), history, (), None)
         shown = _still_shown(run, history)
-        packed = _pack(run, model, settings, reading, shown, limit)
+        packed = _pack(run, model, settings, shown, limit)
         if packed.tokens <= room or last:
             break
     if not packed.evidence and not shown and packed.dropped and all(item.reason == "budget" for item in packed.dropped):
@@ -111,24 +100,23 @@ def prompt_of(run: Run, composed: Composed, model: ChatModel, settings: Settings
     return Prompt(messages, packed.evidence, packed.dropped, tokens, prompting.fingerprint(model.name, packer))
 
 
-def _pack(
-    run: Run, model: ChatModel, settings: Settings, reading: Reading, shown: Sequence[Evidence], limit: int
-) -> Packed:
+def _pack(run: Run, model: ChatModel, settings: Settings, shown: Sequence[Evidence], limit: int) -> Packed:
     if run.strategy == "stuffed":
         scores: dict[tuple[str, str], float] = {}
         for hit in run.hits:
             scores.setdefault((hit.chunk.document_id, hit.chunk.version), hit.score)
-        documents = [(key[0], reading.document(*key), score) for key, score in scores.items()]
+        documents = [(key[0], run.reader.document(*key), score) for key, score in scores.items()]
         return pack_documents(documents, budget_tokens=limit, counter=model.tokens, shown=shown, first=run.next_number)
+    assert run.collection is not None
     return pack(
         run.hits,
         budget_tokens=limit,
         counter=model.tokens,
-        read_span=reading.span,
+        read_span=run.reader.span,
         order=settings.packing.order,
         shown=shown,
         first=run.next_number,
-        beside=reading.beside if settings.packing.neighbours else None,
+        beside=partial(run.reader.beside, run.collection.id) if settings.packing.neighbours else None,
         beside_share=settings.packing.neighbours,
     )
 

@@ -5,13 +5,14 @@ only between sentences that say nearly the same of the same thing, and less is a
 that it replaces the other. Knows nothing of how answers are made.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rag.analysis import analyze
-from rag.editions import Replacement, date_of, replacement
+from rag.editions import Replacement, date_of, own_codes, replacement
 from rag.languages import language_by_script
-from rag.matching import Piece, identifiers
+from rag.matching import Piece, identifiers, pieces_of
 from rag.supporting.clauses import Reading, read
 from rag.supporting.words import OPPOSED_BOUNDS
 from rag.types import Citation, Conflict, Document, Evidence
@@ -22,11 +23,12 @@ Best = Callable[[Sequence[Evidence]], Sequence[tuple[Piece, float]]]
 _RELEVANT_SHARE = 0.7
 """A sentence that answers the question less than this share as well as the best one says nothing about it."""
 _SAME_THING = 0.6
-"""Share of the words of both sentences that are common, for two documents that know nothing of each other."""
-_SAME_THING_REPLACED = 0.3
-"""Share of the shorter sentence's words, where one document replaces the other."""
+"""Share of the words of both sentences that are common; where one document replaces the other, of the shorter one's."""
 _LEAST_SHARED = 3
+_PRONOUN = re.compile(r"(?:it|its|they|their|this|these|он|она|оно|они|это|эти)\b|它|其|该", re.IGNORECASE)
 _NO_SUBJECT = frozenset(("now", "new", "former", "current", "present", "longer", "still", "теперь", "нов", "прежн"))
+
+_YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 
 _NOTES = {
     "en": {
@@ -57,6 +59,8 @@ class Disagreement:
     newer_date: str | None
     older_date: str | None
     replaces: bool
+    older_codes: frozenset[str] = frozenset()
+    """What the older document calls itself."""
 
     @property
     def is_dated(self) -> bool:
@@ -91,10 +95,14 @@ def disagreements(
         for other, candidates in sentences.items():
             if other == own or other in found or own in found:
                 continue
-            relevant = [candidate for candidate, score in candidates if score >= _RELEVANT_SHARE * top]
             newer_is_own, newer_is_other = link(own, other), link(other, own)
             replaced = newer_is_own or newer_is_other
-            clash = next((each for each in relevant if _clash(piece, each, replaced=replaced is not None)), None)
+            if replaced is None:
+                against = [candidate for candidate, score in candidates if score >= _RELEVANT_SHARE * top]
+            else:
+                # Whatever the newer edition says of the same thing counts, in whatever words the question was asked.
+                against = [candidate for passage in by_document[other] for candidate in pieces_of(passage)]
+            clash = next((each for each in against if _clash(piece, each, replaced=replaced is not None)), None)
             if clash is None or (newer_is_own and newer_is_other):
                 continue
             one, two = (piece, clash) if newer_is_own else (clash, piece)
@@ -103,7 +111,8 @@ def disagreements(
             elif replaced.keeps(two.evidence.context):
                 continue
             dates = [date_of(document(*_key(each))) for each in (one, two)]
-            found[other] = Disagreement(one, two, dates[0], dates[1], replaced is not None)
+            codes = own_codes(document(*_key(two)))
+            found[other] = Disagreement(one, two, dates[0], dates[1], replaced is not None, codes)
     return list(found.values())
 
 
@@ -145,11 +154,23 @@ def noted(
     return text, tuple(citations)
 
 
-def preferring_newer(pieces: Sequence[Piece], items: Sequence[Disagreement]) -> list[Piece]:
-    """The answer's pieces, what is older replaced by what is newer; the note says the older."""
-    instead = {_place(item.older): item.newer for item in items if item.is_dated}
+def preferring_newer(pieces: Sequence[Piece], items: Sequence[Disagreement], question: str) -> list[Piece]:
+    """The answer's pieces, what is older replaced by what is newer; the note says the older.
+
+    Who names the older document, or a year before the newer one's, asks for what held then.
+    """
+    instead = {
+        _place(item.older): item.newer for item in items if item.is_dated and not _asks_for_older(item, question)
+    }
     preferred = (instead.get(_place(piece), piece) for piece in pieces)
     return list({_place(piece): piece for piece in preferred}.values())
+
+
+def _asks_for_older(item: Disagreement, question: str) -> bool:
+    if item.older_codes & identifiers(question):
+        return True
+    years = [int(year) for year in _YEAR.findall(question)]
+    return item.newer_date is not None and any(year < int(item.newer_date[:4]) for year in years)
 
 
 def _clash(one: Piece, other: Piece, *, replaced: bool) -> bool:
@@ -158,28 +179,28 @@ def _clash(one: Piece, other: Piece, *, replaced: bool) -> bool:
         return False
     language = one.evidence.language
     a, b = read(one.readable, language), read(other.readable, language)
-    words_a, words_b = _subject(a), _subject(b)
-    shared = words_a & words_b
+    words_a, words_b = _subject(one, a), _subject(other, b)
+    shared = len(words_a & words_b)
     if replaced:
-        heading = _words(one.evidence.context, language) & _words(other.evidence.context, language)
-        alike = len(shared) >= _SAME_THING_REPLACED * max(1, min(len(words_a), len(words_b)))
-        return (
-            alike
-            and (len(shared) >= 2 or bool(shared and heading))
-            and (_values_differ(a, b, strict=False) or _codes_differ(a, b))
-        )
-    return (
-        len(shared) >= _LEAST_SHARED
-        and len(shared) >= _SAME_THING * len(words_a | words_b)
-        and _same_product(one, other)
-        and _values_differ(a, b, strict=True)
-    )
+        alike = shared >= _LEAST_SHARED and shared >= _SAME_THING * min(len(words_a), len(words_b))
+        return alike and (_values_differ(a, b, strict=False) or _codes_differ(a, b))
+    alike = shared >= _LEAST_SHARED and shared >= _SAME_THING * len(words_a | words_b)
+    return alike and _same_product(one, other) and _values_differ(a, b, strict=True)
 
 
-def _subject(reading: Reading) -> frozenset[str]:
-    return frozenset(
-        term for term in reading.terms - reading.anchors - _NO_SUBJECT if not any(sign.isdigit() for sign in term)
-    )
+def _subject(piece: Piece, reading: Reading) -> frozenset[str]:
+    """The words that say what a value is of; where the sentence begins with a pronoun, its heading's too."""
+    terms = reading.terms - reading.anchors - _NO_SUBJECT
+    if _PRONOUN.match(piece.readable):
+        terms |= _words(_heading(piece), piece.evidence.language)
+    return frozenset(term for term in terms if not any(sign.isdigit() for sign in term))
+
+
+def _heading(piece: Piece) -> str:
+    """The line that heads it in its passage, else the last one of the context."""
+    passage = piece.evidence
+    above = [line for line in passage.text[: piece.start - passage.start].splitlines() if line.startswith("#")]
+    return above[-1] if above else passage.context.strip().rpartition("\n")[2].rpartition(" > ")[2]
 
 
 def _words(text: str, language: str | None) -> frozenset[str]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from rag.interfaces import Retriever
 from rag.packing import Packed, contains
-from rag.types import Collection, Document, Evidence, Hit, Message, Prompt, Rewriting, StoredChunk, Turn
+from rag.reading import Reader
+from rag.types import Collection, Evidence, Hit, Message, PackingBudget, Prompt, Rewriting, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Run:
     question: Question
     strategy: str
     adapter: str | None
+    reader: Reader
     rewriting: Rewriting | None = None
     collection: Collection | None = None
     retriever: Retriever | None = None
@@ -47,10 +49,6 @@ class Run:
     """Tokens there were for evidence; ``None`` without a model."""
     packed: Packed = field(default_factory=lambda: Packed((), (), 0))
     timings: dict[str, float] = field(default_factory=dict)
-    documents: dict[tuple[str, str], Document] = field(default_factory=dict)
-    """By id and version: each document is read from the catalog once."""
-    chunks: dict[str, list[StoredChunk]] = field(default_factory=dict)
-    """By document: its chunks in their order."""
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -94,3 +92,7 @@ class Run:
         told = {chunk_id for item in added for chunk_id in item.chunk_ids}
         dropped = tuple(item for item in self.packed.dropped if item.chunk_id not in told)
         self.packed = replace(self.packed, evidence=(*self.packed.evidence, *added), dropped=dropped)
+
+    def spent(self) -> PackingBudget:
+        """What the evidence cost. Passages that were added behind it were shown to no model."""
+        return PackingBudget(self.limit, self.packed.tokens, dict(self.packed.costs))

@@ -429,6 +429,25 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Explanation:
+    """What an answer would rest on, and how it was found: the answer flow up to the prompt, without the model's words.
+
+    ``enough`` is gate A's verdict; without enough evidence nothing is packed. ``prompt_tokens`` counts the whole
+    prompt. ``timings`` are seconds by step.
+    """
+
+    rewriting: Rewriting
+    hits: tuple[Hit, ...]
+    enough: bool
+    evidence: tuple[Evidence, ...]
+    dropped: tuple[Dropped, ...]
+    neighbours: tuple[Neighbour, ...]
+    packing: PackingBudget | None
+    prompt_tokens: int | None
+    timings: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class EvidencePacked:
     """Event: retrieval and packing are done; generation begins.
 

@@ -41,9 +41,7 @@ async def measured(library: Library, split: str, show: bool) -> str:
     questions = [item for item in read_questions(SAMPLE / "questions.jsonl") if item.split == split]
     superseded = newer_first = said = others = alarms = 0
     for item in questions:
-        answer = await library.answerer.answer(
-            Question(item.question, strategy="extractive", history=item.messages)
-        )
+        answer = await library.answerer.answer(Question(item.question, strategy="extractive", history=item.messages))
         if "superseded" in item.tags:
             superseded += 1
             newer_first += bool(contains(answer.text.splitlines()[0], item.answers)) and not answer.abstained
