@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rag.analysis import analyze
-from rag.editions import Replacement, date_of, own_codes, replacement
+from rag.editions import Replacement, own_codes, replacement
 from rag.languages import language_by_script
 from rag.matching import Piece, identifiers, pieces_of
 from rag.supporting.clauses import Reading, read
@@ -107,10 +107,10 @@ def disagreements(
                 continue
             one, two = (piece, clash) if newer_is_own else (clash, piece)
             if replaced is None:
-                one, two = _by_date(piece, clash, date_of(document(*own)), date_of(document(*other)))
+                one, two = _by_date(piece, clash, document(*own).date, document(*other).date)
             elif replaced.keeps(two.evidence.context):
                 continue
-            dates = [date_of(document(*_key(each))) for each in (one, two)]
+            dates = [document(*_key(each)).date for each in (one, two)]
             codes = own_codes(document(*_key(two)))
             found[other] = Disagreement(one, two, dates[0], dates[1], replaced is not None, codes)
     return list(found.values())
@@ -182,7 +182,8 @@ def _clash(one: Piece, other: Piece, *, replaced: bool) -> bool:
     words_a, words_b = _subject(one, a), _subject(other, b)
     shared = len(words_a & words_b)
     if replaced:
-        alike = shared >= _LEAST_SHARED and shared >= _SAME_THING * min(len(words_a), len(words_b))
+        shorter = min(len(words_a), len(words_b))
+        alike = shared >= max(2, min(_LEAST_SHARED, shorter), _SAME_THING * shorter)
         return alike and (_values_differ(a, b, strict=False) or _codes_differ(a, b))
     alike = shared >= _LEAST_SHARED and shared >= _SAME_THING * len(words_a | words_b)
     return alike and _same_product(one, other) and _values_differ(a, b, strict=True)

@@ -8,13 +8,6 @@ import re
 from datetime import date
 
 _HEAD_CHARACTERS = 800
-_BETWEEN = r"[^\n\d]{0,40}(?:\d{1,3}(?![\d.])[^\n\d]{0,20})?"
-"""Between the word and the date: "revision 4, ", "第 2 版，"."""
-_SAYS_SO = re.compile(
-    rf"(?:\b(?:rev(?:ision|\.)|edition|version|issue[d]?|dated?|as of)|редакци\w|издани\w|верси\w|от|版|第|修订|发布)"
-    rf"{_BETWEEN}(?=\d)|(?:\b(?:revision|edition|version|issued|dated?|as of)){_BETWEEN}(?=[A-Z][a-z]+ \d)",
-    re.IGNORECASE,
-)
 _MONTHS = {
     name: number
     for names in (
@@ -24,23 +17,23 @@ _MONTHS = {
     )
     for number, name in enumerate(names.split(), start=1)
 }
-_DATE = re.compile(
+_DATE = (
     r"(?P<y1>\d{4})-(?P<m1>\d\d)-(?P<d1>\d\d)"
     r"|(?P<d2>\d{1,2})\.(?P<m2>\d{1,2})\.(?P<y2>\d{4})"
     r"|(?P<y3>\d{4}) ?年 ?(?P<m3>\d{1,2}) ?月 ?(?P<d3>\d{1,2}) ?日"
     r"|(?P<d4>\d{1,2})(?:st|nd|rd|th)? (?P<m4>[^\W\d_]+)\.?,? (?P<y4>\d{4})"
     r"|(?P<m5>[A-Za-z]+)\.? (?P<d5>\d{1,2})(?:st|nd|rd|th)?, (?P<y5>\d{4})"
 )
+_SAYS_SO = r"\b(?:rev(?:ision|\.)|edition|version|issued?|dated?|as of)|редакци\w|издани\w|верси\w|版|第|修订|发布"
+_BETWEEN = r"[^\n\d]{0,40}?(?:\d{1,3}(?:\.\d{1,3})*\b[^\n\d]{1,20}?)?"
+"""Between the word and the date: "revision 4, ", "version 2.1, ", "第 2 版，"."""
+_STATED = re.compile(rf"(?:{_SAYS_SO}){_BETWEEN}(?<!\w)(?:{_DATE})(?!\d)", re.IGNORECASE)
 
 
 def stated_date(text: str) -> str | None:
     """As an ISO date; ``None`` where the head doesn't say."""
-    head = text[:_HEAD_CHARACTERS]
-    for says_so in _SAYS_SO.finditer(head):
-        match = _DATE.match(head, says_so.end())
-        if match is not None and (found := _iso(match)) is not None:
-            return found
-    return None
+    found = (_iso(match) for match in _STATED.finditer(text[:_HEAD_CHARACTERS]))
+    return next((date for date in found if date is not None), None)
 
 
 def _iso(match: re.Match[str]) -> str | None:

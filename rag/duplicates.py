@@ -9,7 +9,6 @@ all pairs are compared exactly; hashing would save nothing.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from rag.analysis import analyze
 from rag.matching import identifiers
@@ -38,6 +37,8 @@ class _Text:
     normalised: str
     about: frozenset[str]
     terms: frozenset[str]
+    numbers: tuple[str, ...]
+    """What holds a digit, in order."""
     runs: frozenset[tuple[str, ...]] = field(repr=False)
 
 
@@ -66,9 +67,10 @@ class Seen:
 
 
 def _has_news(new: _Text, old: _Text) -> bool:
-    return any(
-        term in _NEGATIONS or any(sign.isdigit() or sign in _NEGATING_SIGNS for sign in term)
-        for term in new.terms - old.terms
+    """A negation that the other lacks, or numbers that don't stand there in the same order."""
+    theirs = iter(old.numbers)
+    return not all(number in theirs for number in new.numbers) or any(
+        term in _NEGATIONS or not _NEGATING_SIGNS.isdisjoint(term) for term in new.terms - old.terms
     )
 
 
@@ -78,11 +80,7 @@ def _text(passage: Evidence) -> _Text:
         passage.chunk_ids[0] if passage.chunk_ids else passage.document_id,
         " ".join(passage.text.casefold().split()),
         frozenset(identifiers(f"{passage.title}\n{passage.context}")),
-        frozenset(terms).union(_numbers_in_place(terms)),
+        frozenset(terms),
+        tuple(term for term in terms if any(sign.isdigit() for sign in term)),
         frozenset(zip(terms, terms[1:], terms[2:], strict=False)),
     )
-
-
-def _numbers_in_place(terms: list[str]) -> Iterable[str]:
-    """A number with the word behind it: "10 bar and 8 mm" has other values than "8 bar and 10 mm"."""
-    return (f"{one} {other}" for one, other in pairwise(terms) if any(sign.isdigit() for sign in one))

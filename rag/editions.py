@@ -8,7 +8,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rag.dating import stated_date
 from rag.matching import identifiers, ordered_identifiers
 from rag.types import Document
 
@@ -85,11 +84,6 @@ def own_codes(document: Document) -> frozenset[str]:
     return frozenset(code for word in named for code in identifiers(word))
 
 
-def date_of(document: Document) -> str | None:
-    """An ISO date: the one it gives itself, else its file's."""
-    return stated_date(document.text) or document.date
-
-
 def _sentences(document: Document) -> Sequence[str]:
     return _SENTENCE_END.split(document.text[:_READ_CHARACTERS])
 
@@ -106,7 +100,7 @@ def _replaces(sentence: str, named: frozenset[str], newer: Document, older: Docu
 
 def _is_earlier_edition(older: Document, newer: Document) -> bool:
     about = identifiers(older.title)
-    one, other = date_of(older), date_of(newer)
+    one, other = older.date, newer.date
     return bool(about) and about == identifiers(newer.title) and one is not None and other is not None and one < other
 
 
