@@ -207,21 +207,21 @@ class Answerer:
         yield Finished(replace(answer, abstained=True, nearest=nearest))
 
     async def _extracted(self, run: Run, started: float, fallback: str | None) -> AsyncGenerator[AnswerEvent, None]:
-        with run.timed("extracting"):
-            verbatim = await self._thread(self._verbatim, run)
+        verbatim = await self._thread(self._verbatim, run)
         if verbatim is None:
             async for event in self._abstain(run, started):
                 yield event
             return
-        text, cited, conflicts = verbatim
+        text, cited, told = verbatim
         yield TextDelta(text)
-        yield Finished(replace(self._answer(run, text, started, cited, conflicts=conflicts), fallback=fallback))
+        yield Finished(replace(self._answer(run, text, started, cited, conflicts=told), fallback=fallback))
 
     def _verbatim(self, run: Run) -> tuple[str, Cited, tuple[Conflict, ...]] | None:
         """The documents' own best sentences, of all hits: what was packed for a model may be less."""
-        beyond = () if run.strategy == "extractive" else everything(run, run.packed.evidence).evidence
-        passages = (*run.relevant, *beyond)
-        excerpts = self._best(run, passages, self._settings.answering.max_sentences)
+        with run.timed("extracting"):
+            beyond = () if run.strategy == "extractive" else everything(run, run.packed.evidence).evidence
+            passages = (*run.relevant, *beyond)
+            excerpts = self._best(run, passages, self._settings.answering.max_sentences)
         if not excerpts:
             return None
         found = self._disagreements(run, [excerpt.piece for excerpt in excerpts], passages)
