@@ -13,33 +13,32 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import replace
-from functools import partial
 from typing import ParamSpec, TypeVar
 
-from rag import abstaining, prompting
+from rag import abstaining, conflicts, prompting
 from rag.adapters import KnownAdapters
 from rag.catalog import Catalog
 from rag.citing import Cited, MarkerFilter, cite, quote
+from rag.composing import compose, everything, prompt_of
 from rag.config import Settings
-from rag.errors import DoesNotFitError, NotFoundError, UsageError
-from rag.extracting import extract
-from rag.interfaces import ChatModel, Retriever
+from rag.errors import NotFoundError, UsageError
+from rag.extracting import Excerpt, extract
+from rag.interfaces import ChatModel, Retriever, RetrievesInSteps
 from rag.languages import is_text
-from rag.matching import Similarity
-from rag.packing import Packed, pack, pack_documents
+from rag.matching import Piece, Similarity
 from rag.question import Question, Run
+from rag.reading import Reader
 from rag.rewriting import ModelRewriter, by_rules
 from rag.types import (
     Answer,
     AnswerEvent,
     Collection,
-    Document,
+    Conflict,
     Evidence,
     EvidencePacked,
+    Explanation,
     Finished,
     FinishReason,
-    Message,
-    Prompt,
     Rewriting,
     Sampling,
     TextDelta,
@@ -91,26 +90,41 @@ class Answerer:
         started = time.perf_counter()
         run = await self._thread(self._begin, question)
         if run.strategy != "base":
-            collection = await self._thread(self._catalog.collection, question.collection)
-            with run.timed("rewriting"):
-                run.rewriting = await self._rewrite(question)
-            with run.timed("retrieval"):
-                enough = await self._thread(self._retrieve, run, collection)
+            enough = await self._found(run)
             if not enough:
                 async for event in self._abstain(run, started):
                     yield event
                 return
-            with run.timed("packing"):
-                run.packed = await self._thread(self._pack, run)
-        if run.strategy != "extractive":
-            with run.timed("prompting"):
-                run.prompt = await self._thread(self._build_prompt, run)
+        await self._thread(self._compose, run)
         if run.strategy != "base":
             yield EvidencePacked(run.packed.evidence)
         ending = self._extracted(run, started, None) if run.strategy == "extractive" else self._generated(run, started)
         async with aclosing(ending) as events:
             async for event in events:
                 yield event
+
+    async def explain(self, question: Question, top_k: int | None = None) -> Explanation:
+        """What the answer would rest on, without generating it. ``top_k`` hits instead of the configured number."""
+        started = time.perf_counter()
+        run = await self._thread(self._begin, question)
+        if run.strategy == "base":
+            raise UsageError("the base strategy searches nothing, so there is nothing to explain")
+        enough = await self._found(run, top_k)
+        if enough:
+            await self._thread(self._compose, run)
+        run.timings["total"] = time.perf_counter() - started
+        assert run.rewriting is not None
+        return Explanation(
+            rewriting=run.rewriting,
+            hits=run.hits,
+            enough=enough,
+            evidence=run.packed.evidence,
+            dropped=run.packed.dropped,
+            neighbours=run.packed.neighbours,
+            packing=run.spent() if enough else None,
+            prompt_tokens=None if run.prompt is None else run.prompt.tokens,
+            timings=dict(run.timings),
+        )
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -128,7 +142,7 @@ class Answerer:
         if not is_text(question.text):
             raise UsageError(f"the question {question.text!r} is not valid Unicode text")
         name = self._adapters.find(adapter).name if adapter else None
-        return Run(question, strategy, name)
+        return Run(question, strategy, name, Reader(self._catalog))
 
     async def _rewrite(self, question: Question) -> Rewriting:
         if not question.history or self._settings.answering.rewriting == "rules":
@@ -136,14 +150,30 @@ class Answerer:
         model = await self._thread(self._chat_model)
         return await self._rewriter.rewrite(model, question.text, question.history)
 
-    def _retrieve(self, run: Run, collection: Collection) -> bool:
+    async def _found(self, run: Run, top_k: int | None = None) -> bool:
+        """Rewrite and retrieve."""
+        collection = await self._thread(self._catalog.collection, run.question.collection)
+        with run.timed("rewriting"):
+            run.rewriting = await self._rewrite(run.question)
+        return await self._thread(self._retrieve, run, collection, top_k or self._settings.retrieval.top_k)
+
+    def _retrieve(self, run: Run, collection: Collection, top_k: int) -> bool:
         """Fill the run's hits and pass gate A: whether there is evidence."""
-        run.retriever = self._retriever(collection)
-        run.hits = tuple(run.retriever.retrieve(run.query, self._settings.retrieval.top_k))
+        start = time.perf_counter()
+        run.collection, run.retriever = collection, self._retriever(collection)
+        reranking: float = 0.0
+        if isinstance(run.retriever, RetrievesInSteps):
+            hits, seconds = run.retriever.retrieve_in_steps(run.query, top_k)
+            run.timings["reranking"] = reranking = seconds["reranking"]
+        else:
+            hits = run.retriever.retrieve(run.query, top_k)
+        run.hits = tuple(hits)
         run.term_weights = run.retriever.term_weights(run.query)
         versions = {item.document_id: self._version(collection, item.document_id) for item in run.earlier}
         run.shown = tuple(item for item in run.earlier if versions[item.document_id] == item.version)
-        return abstaining.has_evidence(run.query, run.hits, run.term_weights, self._settings.answering)
+        enough = abstaining.has_evidence(run.query, run.hits, run.term_weights, self._settings.answering)
+        run.timings["retrieval"] = time.perf_counter() - start - reranking
+        return enough
 
     def _version(self, collection: Collection, document_id: str) -> str | None:
         try:
@@ -151,85 +181,21 @@ class Answerer:
         except NotFoundError:
             return None
 
-    def _pack(self, run: Run) -> Packed:
-        settings = self._settings.packing
+    def _compose(self, run: Run) -> None:
+        """Fill the run's evidence, and the prompt where a model is asked."""
         if run.strategy == "extractive":
-            # Nothing is sent to a model, so nothing has to fit: every hit is evidence.
-            return pack(
-                run.hits,
-                budget_tokens=_UNBOUNDED,
-                counter=_FreeCounter(),
-                read_span=partial(self._read_span, run),
-                shown=run.shown,
-                first=run.next_number,
-            )
-        model = self._chat_model()
-        room = self._room(run, model)
-        if run.strategy == "stuffed":
-            budget = min(room, settings.max_stuffed_tokens or room)
-            scores: dict[tuple[str, str], float] = {}
-            for hit in run.hits:
-                scores.setdefault((hit.chunk.document_id, hit.chunk.version), hit.score)
-            documents = [(key[0], self._document(run, *key), score) for key, score in scores.items()]
-            packed = pack_documents(
-                documents, budget_tokens=budget, counter=model.tokens, shown=run.shown, first=run.next_number
-            )
-            if not packed.evidence and all(item.reason == "budget" for item in packed.dropped):
-                raise DoesNotFitError(
-                    f"none of the {len(documents)} nearest documents fits the {budget} tokens there are for "
-                    "whole documents; use the rag strategy or raise packing.max_stuffed_tokens"
-                )
-            return packed
-        budget = min(room, settings.max_evidence_tokens)
-        packed = pack(
-            run.hits,
-            budget_tokens=budget,
-            counter=model.tokens,
-            read_span=partial(self._read_span, run),
-            order=settings.order,
-            shown=run.shown,
-            first=run.next_number,
-        )
-        if not packed.evidence and all(item.reason == "budget" for item in packed.dropped):
-            raise DoesNotFitError(
-                f"no passage fits the {budget} tokens there are for evidence; "
-                "shorten the question or its history, or raise packing.max_evidence_tokens"
-            )
-        return packed
-
-    def _room(self, run: Run, model: ChatModel) -> int:
-        """Tokens left for evidence beside the rules, the history, the question and the answer."""
-        question = run.question
-        bare = prompting.build(
-            question.text, (), question.history, grounded=run.strategy != "base", instructions=question.instructions
-        )
-        used = model.tokens.count_messages(bare) + self._max_tokens(question) + _FRAME_TOKENS
-        if used >= model.window:
-            raise DoesNotFitError(
-                f"question, history and instructions leave no room: {used} of the model's {model.window} tokens "
-                "are taken, the answer's included; shorten them"
-            )
-        return model.window - used
+            with run.timed("packing"):
+                run.packed = everything(run)
+            return
+        model, max_tokens = self._chat_model(), self._max_tokens(run.question)
+        with run.timed("packing"):
+            composed = compose(run, model, self._settings, max_tokens)
+        run.packed, run.shown, run.limit = composed.packed, composed.shown, composed.limit
+        with run.timed("prompting"):
+            run.prompt = prompt_of(run, composed, model, self._settings, max_tokens)
 
     def _max_tokens(self, question: Question) -> int:
         return question.max_tokens or self._settings.generation.max_answer_tokens
-
-    def _build_prompt(self, run: Run) -> Prompt:
-        model = self._chat_model()
-        question, grounded = run.question, run.strategy != "base"
-        messages = prompting.build(
-            question.text,
-            run.packed.evidence,
-            question.history,
-            grounded=grounded,
-            instructions=question.instructions,
-        )
-        tokens = model.tokens.count_messages(messages)
-        limit = model.window - self._max_tokens(question)
-        if tokens > limit:
-            raise DoesNotFitError(f"the prompt has {tokens} tokens and the model's window leaves {limit}; shorten it")
-        fingerprint = prompting.fingerprint(model.name, f"{run.strategy}/{self._settings.packing.order}")
-        return Prompt(messages, run.packed.evidence, run.packed.dropped, tokens, fingerprint)
 
     # --- endings --------------------------------------------------------------------------------
 
@@ -241,24 +207,44 @@ class Answerer:
         yield Finished(replace(answer, abstained=True, nearest=nearest))
 
     async def _extracted(self, run: Run, started: float, fallback: str | None) -> AsyncGenerator[AnswerEvent, None]:
-        with run.timed("extracting"):
-            excerpts = await self._thread(
-                lambda: extract(
-                    run.query,
-                    run.relevant,
-                    self._similarity(),
-                    max_sentences=self._settings.answering.max_sentences,
-                    term_weights=run.term_weights,
-                )
-            )
-        if not excerpts:
+        verbatim = await self._thread(self._verbatim, run)
+        if verbatim is None:
             async for event in self._abstain(run, started):
                 yield event
             return
-        pieces = [excerpt.piece for excerpt in excerpts]
-        text, cited = await self._thread(quote, pieces, partial(self._page_of, run))
+        text, cited, told = verbatim
         yield TextDelta(text)
-        yield Finished(replace(self._answer(run, text, started, cited), fallback=fallback))
+        yield Finished(replace(self._answer(run, text, started, cited, conflicts=told), fallback=fallback))
+
+    def _verbatim(self, run: Run) -> tuple[str, Cited, tuple[Conflict, ...]] | None:
+        """The documents' own best sentences, of all hits: what was packed for a model may be less."""
+        with run.timed("extracting"):
+            beyond = () if run.strategy == "extractive" else everything(run, run.packed.evidence).evidence
+            passages = (*run.relevant, *beyond)
+            excerpts = self._best(run, passages, self._settings.answering.max_sentences)
+        if not excerpts:
+            return None
+        found = self._disagreements(run, [excerpt.piece for excerpt in excerpts], passages)
+        pieces = conflicts.preferring_newer([excerpt.piece for excerpt in excerpts], found, run.question.text)
+        text, cited = quote(pieces, run.reader.page)
+        text, further = conflicts.noted(text, found, run.question.text, run.reader.page)
+        cited = replace(cited, citations=(*cited.citations, *further))
+        run.show({citation.marker for citation in cited.citations}, beyond)
+        return text, cited, tuple(conflicts.conflict(item, run.question.text) for item in found)
+
+    def _best(self, run: Run, passages: Sequence[Evidence], count: int) -> list[Excerpt]:
+        return extract(run.query, passages, self._similarity(), max_sentences=count, term_weights=run.term_weights)
+
+    def _disagreements(
+        self, run: Run, used: Sequence[Piece], passages: Sequence[Evidence]
+    ) -> list[conflicts.Disagreement]:
+        with run.timed("conflicts"):
+            return conflicts.disagreements(
+                used,
+                passages,
+                lambda own: [(each.piece, each.score) for each in self._best(run, own, _SENTENCES_COMPARED)],
+                run.reader.document,
+            )
 
     async def _generated(self, run: Run, started: float) -> AsyncGenerator[AnswerEvent, None]:
         model = await self._thread(self._chat_model)
@@ -296,7 +282,7 @@ class Answerer:
             answer = self._answer(run, text, started, Cited((), None), usage, finish, model.name)
             yield Finished(replace(answer, abstained=True, nearest=nearest))
             return
-        cited = await self._thread(self._cite, run, text) if grounded else Cited((), None)
+        cited, disagreeing = await self._thread(self._cite, run, text) if grounded else (Cited((), None), ())
         if holds_back:
             if not cited.supported:
                 async with aclosing(self._extracted(run, started, NOT_SUPPORTED)) as events:
@@ -308,27 +294,20 @@ class Answerer:
                         yield event
                 return
             yield TextDelta(text)
-        yield Finished(self._answer(run, text, started, cited, usage, finish, model.name))
+        yield Finished(self._answer(run, text, started, cited, usage, finish, model.name, disagreeing))
 
     # --- parts of the endings ---------------------------------------------------------------------
 
-    def _cite(self, run: Run, text: str) -> Cited:
+    def _cite(self, run: Run, text: str) -> tuple[Cited, tuple[Conflict, ...]]:
         with run.timed("citing"):
             weights = run.retriever.term_weights(text) if run.retriever is not None else None
-            return cite(text, run.citable, self._similarity(), partial(self._page_of, run), weights)
-
-    def _read_span(self, run: Run, document_id: str, version: str, start: int, end: int) -> str:
-        return self._document(run, document_id, version).text[start:end]
-
-    def _page_of(self, run: Run, passage: Evidence, offset: int) -> int | None:
-        pages = self._document(run, passage.document_id, passage.version).pages
-        return next((page.number for page in pages if page.start <= offset < page.end), None)
-
-    def _document(self, run: Run, document_id: str, version: str) -> Document:
-        key = (document_id, version)
-        if key not in run.documents:
-            run.documents[key] = self._catalog.document_version(document_id, version)
-        return run.documents[key]
+            cited = cite(text, run.citable, self._similarity(), run.reader.page, weights)
+        passages = {item.number: item for item in run.citable}
+        used = [
+            Piece(passages[each.marker], each.start, each.end, each.quote) for each in cited.citations if each.supported
+        ]
+        found = self._disagreements(run, used, run.relevant)
+        return cited, tuple(conflicts.conflict(item, run.question.text) for item in found)
 
     def _sampling(self, question: Question) -> Sampling:
         settings = self._settings.generation
@@ -347,6 +326,7 @@ class Answerer:
         usage: Usage | None = None,
         finish: FinishReason = "stop",
         model: str = "",
+        conflicts: tuple[Conflict, ...] = (),
     ) -> Answer:
         run.timings["total"] = time.perf_counter() - started
         user = prompting.user_content(run.question.text, run.packed.evidence)
@@ -369,6 +349,9 @@ class Answerer:
             dropped=run.packed.dropped,
             hits=run.hits,
             turn=Turn(run.question.text, user, text, run.packed.evidence),
+            conflicts=conflicts,
+            neighbours=run.packed.neighbours,
+            packing=run.spent(),
         )
 
     async def _thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -386,16 +369,5 @@ def _sum(one: Usage, other: Usage) -> Usage:
     )
 
 
-_UNBOUNDED = 1 << 30
-_FRAME_TOKENS = 16
-"""Evidence is counted passage by passage; joined in a template it may cost a few tokens more."""
-
-
-class _FreeCounter:
-    """For a flow without a model: nothing costs anything."""
-
-    def count_text(self, text: str) -> int:
-        return 0
-
-    def count_messages(self, messages: Sequence[Message]) -> int:
-        return 0
+_SENTENCES_COMPARED = 3
+"""Of each document, with those that the answer rests on."""

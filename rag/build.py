@@ -10,10 +10,11 @@ from rag.answering import STRATEGIES, Answerer
 from rag.catalog import Catalog
 from rag.config import Settings
 from rag.errors import DomainQAError, EngineUnavailableError
-from rag.interfaces import AdapterSource, ChatModel, Embedder, ModelServer, Retriever
+from rag.interfaces import AdapterSource, ChatModel, Embedder, ModelServer, Reranker, Retriever
 from rag.matching import Similarity
 from rag.models import default_cache, resolve
-from rag.types import Collection, Document, DocumentInfo, Hit, IngestReport
+from rag.question import Question
+from rag.types import Collection, Document, DocumentInfo, Explanation, Hit, IngestReport
 
 if TYPE_CHECKING:
     from rag.checking import Finding
@@ -41,6 +42,7 @@ class Library:
         *,
         embedder: Embedder | None = None,
         chat_model: ChatModel | None = None,
+        reranker: Reranker | None = None,
         server: ModelServer | None = None,
         adapters: AdapterSource | None = None,
         progress: Note | None = None,
@@ -55,6 +57,7 @@ class Library:
         self._note = progress or _say_nothing
         self._embedder = embedder
         self._chat_model = chat_model
+        self._reranker = reranker
         self._server = server
         self._similarity: Similarity | None = None
         self._retrievers: dict[int, Retriever] = {}
@@ -91,6 +94,21 @@ class Library:
         self._note(f"loading {settings.model}")
         return SentenceTransformerEmbedder(folder, settings, settings.model)
 
+    def reranker(self) -> Reranker | None:
+        """``None`` where the settings name none."""
+        if self._reranker is None and self.settings.reranking.model is not None:
+            with self._loading:
+                if self._reranker is None:
+                    self._reranker = self._load_reranker(self.settings.reranking.model)
+        return self._reranker
+
+    def _load_reranker(self, reference: str) -> Reranker:
+        from rag.crossencoding import CrossEncoderReranker
+
+        folder = resolve(reference, default_cache(), lambda update: self._note(str(update)))
+        self._note(f"loading {reference}")
+        return CrossEncoderReranker(folder, self.settings.reranking, reference)
+
     def _load_chat_model(self) -> ChatModel:
         settings = self.settings.generation
         if settings.engine in ("openai", "vllm"):
@@ -117,12 +135,13 @@ class Library:
 
     def retriever(self, collection: Collection) -> Retriever:
         from rag.index.snapshot import IndexReader
+        from rag.reranking import RerankingRetriever
         from rag.retrieval import HybridRetriever
 
-        embedder = self.embedder()
+        embedder, reranker = self.embedder(), self.reranker()
         with self._lock:
             if collection.id not in self._retrievers:
-                self._retrievers[collection.id] = HybridRetriever(
+                retriever: Retriever = HybridRetriever(
                     self.catalog,
                     collection.id,
                     IndexReader(self.home, self.catalog, collection, embedder),
@@ -130,6 +149,9 @@ class Library:
                     self.settings.retrieval,
                     self.settings.embedding.languages,
                 )
+                if reranker is not None:
+                    retriever = RerankingRetriever(retriever, reranker, self.settings.reranking.depth)
+                self._retrievers[collection.id] = retriever
             return self._retrievers[collection.id]
 
     def pipeline(self) -> "Pipeline":
@@ -146,6 +168,7 @@ class Library:
     def warm_up(self) -> None:
         """Load the models now, so that the first question doesn't wait for them."""
         self.embedder()
+        self.reranker()
         self.chat_model()
 
     # --- what users do ----------------------------------------------------------------------------
@@ -179,6 +202,10 @@ class Library:
 
     def search(self, query: str, collection: str, top_k: int) -> list[Hit]:
         return self.retriever(self.catalog.collection(collection)).retrieve(query, top_k)
+
+    async def explain(self, query: str, collection: str, top_k: int | None = None) -> Explanation:
+        """How the hits came about, and which of them the rag strategy would show its model."""
+        return await self.answerer.explain(Question(query, collection, "rag"), top_k)
 
     def document(self, collection: str, id_or_source: str) -> Document:
         return self.catalog.document(self.catalog.collection(collection), id_or_source)
@@ -216,6 +243,8 @@ class Library:
         """Part to ``ok``, or to the reason it can't serve. Loads nothing."""
         parts = {"catalog": "ok", "index": "ok"}
         parts["embedder"] = "ok" if self._embedder is not None else "not loaded yet"
+        if self.settings.reranking.model is not None:
+            parts["reranker"] = "ok" if self._reranker is not None else "not loaded yet"
         if self._server is not None:
             parts["engine"] = self._server.state()
         else:
@@ -225,7 +254,7 @@ class Library:
         except DomainQAError as error:
             return parts | {"catalog": str(error)}
         for collection in collections:
-            if self._embedder is None:
+            if self._embedder is None or parts.get("reranker", "ok") != "ok":
                 break
             try:
                 self.retriever(collection).retrieve("ready?", 1)

@@ -61,12 +61,27 @@ class RetrievalSettings(_Settings):
     rrf_k: int = Field(default=60, ge=1)
 
 
+class RerankingSettings(_Settings):
+    """A cross-encoder that reads the question with each of the first hits and places them anew."""
+
+    model: str | None = None
+    """As for embedding.model; nothing is reranked when unset."""
+    depth: int = Field(default=50, ge=1, le=1000)
+    """So many of the fused hits are read, whatever `retrieval.top_k` asks for; those behind keep their order."""
+    batch_size: int = Field(default=16, ge=1)
+    max_tokens: int | None = Field(default=None, ge=16)
+    """Of question and passage together; the model's own window when unset. What is longer is cut at its end."""
+    device: str | None = None
+
+
 class PackingSettings(_Settings):
     max_evidence_tokens: int = Field(default=1500, ge=50)
     """In the served model's tokens; less where the window is smaller."""
-    order: Literal["document", "score", "best-document"] = "document"
-    """Of the passages in the prompt: by source and place; best first; or the document with the best passage first
-    and within it by place."""
+    order: Literal["document", "score", "edges", "best-document"] = "document"
+    """Of the passages in the prompt: by source and place; best first; the best ones at both ends and the weakest in
+    the middle; or the document with the best passage first and within it by place."""
+    neighbours: float = Field(default=0.0, ge=0, le=0.5)
+    """At most this share of the budget goes to chunks beside the found ones, in the same section."""
     max_stuffed_tokens: int | None = Field(default=None, ge=50)
     """For the stuffed strategy; the whole window when unset."""
 
@@ -282,6 +297,7 @@ class Settings(_Settings):
     embedding: EmbeddingSettings = EmbeddingSettings()
     chunking: ChunkingSettings = ChunkingSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
+    reranking: RerankingSettings = RerankingSettings()
     packing: PackingSettings = PackingSettings()
     generation: GenerationSettings = GenerationSettings()
     answering: AnsweringSettings = AnsweringSettings()
@@ -293,6 +309,16 @@ class Settings(_Settings):
         window, served = self.generation.window, self.engine.max_model_len
         if self.generation.engine == "vllm" and window is not None and served is not None and window > served:
             raise ValueError(f"generation.window is {window} but engine.max_model_len is {served}")
+        return self
+
+    @model_validator(mode="after")
+    def _hits_have_one_score(self) -> "Settings":
+        depth, top_k = self.reranking.depth, self.retrieval.top_k
+        if self.reranking.model is not None and depth < top_k:
+            raise ValueError(
+                f"reranking.depth is {depth} but retrieval.top_k is {top_k}; the hits of an answer need one score, so "
+                "raise the depth or lower top_k"
+            )
         return self
 
 

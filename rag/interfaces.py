@@ -1,6 +1,6 @@
 """The seams: protocols with their contracts. Two implementations earn one; the fakes count."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -53,6 +53,23 @@ class Retriever(Protocol):
 
     def term_weights(self, query: str) -> dict[str, float]:
         """The query's terms by how rare they are in the collection (BM25's idf); the analyzer's terms, any language."""
+        ...
+
+
+@runtime_checkable
+class RetrievesInSteps(Protocol):
+    """A ``Retriever`` that tells how long its steps took."""
+
+    def retrieve_in_steps(self, query: str, top_k: int) -> tuple[list[Hit], Mapping[str, float]]:
+        """What ``retrieve`` gives, and the seconds of each step."""
+        ...
+
+
+class Reranker(Protocol):
+    """Judges texts by reading each together with the query."""
+
+    def scores(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        """One score for each text, in their order, in [0, 1], higher is better. A score depends on its text alone."""
         ...
 
 

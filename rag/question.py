@@ -1,13 +1,14 @@
 """A question, and what gathers while it is answered: the state that the steps of the answer flow fill in turn."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from rag.interfaces import Retriever
 from rag.packing import Packed, contains
-from rag.types import Document, Evidence, Hit, Message, Prompt, Rewriting, Turn
+from rag.reading import Reader
+from rag.types import Collection, Evidence, Hit, Message, PackingBudget, Prompt, Rewriting, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +36,19 @@ class Run:
     question: Question
     strategy: str
     adapter: str | None
+    reader: Reader
     rewriting: Rewriting | None = None
+    collection: Collection | None = None
     retriever: Retriever | None = None
     hits: tuple[Hit, ...] = ()
     term_weights: Mapping[str, float] = field(default_factory=dict)
     shown: tuple[Evidence, ...] = ()
-    """The evidence of earlier turns whose documents are still as they were: no other may be cited any longer."""
+    """The evidence of earlier turns that may be cited: its documents are still as they were, and the model sees it."""
     prompt: Prompt | None = None
+    limit: int | None = None
+    """Tokens there were for evidence; ``None`` without a model."""
     packed: Packed = field(default_factory=lambda: Packed((), (), 0))
     timings: dict[str, float] = field(default_factory=dict)
-    documents: dict[tuple[str, str], Document] = field(default_factory=dict)
-    """By id and version: each document is read from the catalog once."""
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -82,3 +85,14 @@ class Run:
             if scores:
                 again.append(replace(item, score=max(scores)))
         return (*again, *self.packed.evidence)
+
+    def show(self, numbers: Set[int], passages: Iterable[Evidence]) -> None:
+        """Make those of the passages with one of the numbers evidence of this question, behind what was packed."""
+        added = tuple(item for item in passages if item.number in numbers)
+        told = {chunk_id for item in added for chunk_id in item.chunk_ids}
+        dropped = tuple(item for item in self.packed.dropped if item.chunk_id not in told)
+        self.packed = replace(self.packed, evidence=(*self.packed.evidence, *added), dropped=dropped)
+
+    def spent(self) -> PackingBudget:
+        """What the evidence cost. Passages that were added behind it were shown to no model."""
+        return PackingBudget(self.limit, self.packed.tokens, dict(self.packed.costs))

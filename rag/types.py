@@ -187,12 +187,29 @@ class ChannelScore:
 
 
 @dataclass(frozen=True, slots=True)
+class FusedPlace:
+    """A hit's place after fusion: rank from 1 and the fused score."""
+
+    rank: int
+    score: float
+
+
+ScoreName = Literal["fused", "reranked"]
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """A retrieved chunk. ``score`` is the fused one, higher is better; ``channels`` says how it came about."""
+    """A retrieved chunk. ``score`` is the one that placed it, higher is better; ``channels`` says how it came about.
+
+    ``score_name`` says which score that is: scores of different names are not comparable. ``fused`` is the place that
+    a reranker took the hit from.
+    """
 
     chunk: StoredChunk
     score: float
     channels: Mapping[str, ChannelScore]
+    score_name: ScoreName = "fused"
+    fused: FusedPlace | None = None
 
 
 # --- prompt -------------------------------------------------------------------------------------
@@ -229,13 +246,45 @@ class Evidence:
     date: str | None = None
 
 
+DropReason = Literal["budget", "duplicate", "near-duplicate", "merged", "window"]
+"""`duplicate`: it lies in a passage, or is one word for word. `near-duplicate`: another passage says nearly all of it,
+and every number. `merged`: shown as part of a longer passage. `window`: shown in an earlier turn, and no longer for
+want of room."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A chunk that was retrieved and not shown, and why: ``budget``, ``duplicate`` or ``merged``."""
+    """A chunk that is not shown by itself, and why.
+
+    ``because`` is the chunk whose passage says it already; ``similarity`` the share of it that does, for a near one.
+    ``tokens`` is what the chunk would have cost, where that was why.
+    """
 
     chunk_id: str
     source: str
-    reason: Literal["budget", "duplicate", "merged"]
+    reason: DropReason
+    because: str | None = None
+    similarity: float | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A chunk that is shown though no search found it: it stands beside one that was, in the same section."""
+
+    chunk_id: str
+    source: str
+    beside: str
+
+
+@dataclass(frozen=True, slots=True)
+class PackingBudget:
+    """What packing had to keep to and what it used, in the model's tokens; ``limit`` is ``None`` without a model."""
+
+    limit: int | None
+    used: int
+    by_passage: Mapping[int, int] = field(default_factory=dict)
+    """Evidence number to tokens, rendered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +335,28 @@ class Citation:
     attributed: bool
     answer_start: int
     answer_end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two passages that don't agree: the older and the newer one by number, and what tells.
+
+    ``kind``: a document says that it replaces the other one (``superseded``), or the two give different values for the
+    same thing (``values``). Dates are ISO dates, as far as the documents or their files tell them.
+    """
+
+    kind: Literal["superseded", "values"]
+    newer: int
+    older: int
+    newer_source: str
+    older_source: str
+    newer_date: str | None
+    older_date: str | None
+    newer_text: str
+    """The words that tell: the sentence that gives the newer value, or the one that says what is replaced."""
+    older_text: str
+    note: str
+    """The conflict in a sentence, in the question's language, with both markers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,11 +425,37 @@ class Answer:
     """This exchange as rendered, to be passed back as history of the next question."""
     adapter: str | None = None
     """The adapter that answered, by its name; a label in the request stood for it."""
+    conflicts: tuple[Conflict, ...] = ()
+    """Where passages that the answer rests on don't agree, or one of them has been replaced."""
+    neighbours: tuple[Neighbour, ...] = ()
+    packing: PackingBudget | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What an answer would rest on, and how it was found: the answer flow up to the prompt, without the model's words.
+
+    ``enough`` is gate A's verdict; without enough evidence nothing is packed. ``prompt_tokens`` counts the whole
+    prompt. ``timings`` are seconds by step.
+    """
+
+    rewriting: Rewriting
+    hits: tuple[Hit, ...]
+    enough: bool
+    evidence: tuple[Evidence, ...]
+    dropped: tuple[Dropped, ...]
+    neighbours: tuple[Neighbour, ...]
+    packing: PackingBudget | None
+    prompt_tokens: int | None
+    timings: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class EvidencePacked:
-    """Event: retrieval and packing are done; generation begins."""
+    """Event: retrieval and packing are done; generation begins.
+
+    Verbatim sentences that stand in for the model's answer may rest on further passages, numbered after these.
+    """
 
     evidence: tuple[Evidence, ...]
 

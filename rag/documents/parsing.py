@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+from rag.dating import stated_date
 from rag.documents.decoding import looks_binary
 from rag.documents.extraction import VERSION
 from rag.documents.hypertext import read_html
@@ -24,7 +25,7 @@ from rag.errors import SourceError
 from rag.types import Document
 
 MAX_BYTES = 200 * 1024 * 1024
-_REVISION = 1
+_REVISION = 2
 """Raised whenever the same bytes could give another document: what was parsed before is then parsed again."""
 
 _TEXT_READERS: dict[str, tuple[str, Callable[[bytes], Layout]]] = {
@@ -97,7 +98,8 @@ def parse(path: Path, source: str) -> Document:
         media_type=media_type,
         version=hashlib.sha256(data).hexdigest(),
         language=detect_language(layout.text),
-        date=_iso_date(layout.date),
+        # A file's own date is often that of its last export; what the text says of itself goes first.
+        date=stated_date(layout.text) or _iso_date(layout.date),
         sections=layout.sections,
         pages=layout.pages,
         tables=layout.tables,

@@ -30,6 +30,7 @@ from service.api.schemas import (
     Choice,
     ChunkChoice,
     CitationOut,
+    ConflictOut,
     Delta,
     ErrorBody,
     EvidenceOut,
@@ -217,6 +218,21 @@ def provenance_of(question: Question, answer: Answer, *, traced: bool) -> Proven
             NearestOut(document=each.source, document_id=each.document_id, title=each.title, score=each.score)
             for each in answer.nearest
         ],
+        conflicts=[
+            ConflictOut(
+                kind=each.kind,
+                newer=each.newer,
+                older=each.older,
+                newer_document=each.newer_source,
+                older_document=each.older_source,
+                newer_date=each.newer_date,
+                older_date=each.older_date,
+                newer_text=each.newer_text,
+                older_text=each.older_text,
+                note=each.note,
+            )
+            for each in answer.conflicts
+        ],
         evidence=[
             EvidenceOut(
                 number=each.number,
@@ -227,6 +243,7 @@ def provenance_of(question: Question, answer: Answer, *, traced: bool) -> Proven
                 start=each.start,
                 end=each.end,
                 score=each.score,
+                date=each.date,
             )
             for each in answer.evidence
         ],

@@ -34,7 +34,17 @@ from service.api.places import Places
 
 OTHER = "other"
 NONE = "none"
-STEPS = ("rewriting", "retrieval", "packing", "prompting", "generation", "extracting", "citing")
+STEPS = (
+    "rewriting",
+    "retrieval",
+    "reranking",
+    "packing",
+    "prompting",
+    "generation",
+    "extracting",
+    "citing",
+    "conflicts",
+)
 
 _ANSWER_S = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 240)
 _STEP_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)

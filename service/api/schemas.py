@@ -135,6 +135,7 @@ class EvidenceOut(Wire):
     start: int
     end: int
     score: float
+    date: str | None
 
 
 class ChannelOut(Wire):
@@ -162,6 +163,11 @@ class TraceRewriting(Wire):
     tokens: TraceTokens
 
 
+class FusedOut(Wire):
+    rank: int
+    score: float
+
+
 class TraceHit(Wire):
     """A retrieved chunk, best first, with its place in each channel that found it."""
 
@@ -171,15 +177,36 @@ class TraceHit(Wire):
     start: int
     end: int
     score: float
+    score_name: Literal["fused", "reranked"] = Field(description="Which score `score` is: what placed the hit.")
     channels: dict[str, ChannelOut]
+    fused: FusedOut | None = Field(description="The place that a reranker took the hit from.")
 
 
 class DroppedOut(Wire):
-    """A retrieved chunk that the model was not shown by itself, and why."""
+    """A chunk that the model was not shown by itself, and why."""
 
     chunk: str
     document: str
-    reason: Literal["budget", "duplicate", "merged"]
+    reason: Literal["budget", "duplicate", "near-duplicate", "merged", "window"]
+    because: str | None = Field(description="The chunk whose passage says it already.")
+    similarity: float | None = Field(description="The share of it that the other says, for a near duplicate.")
+    tokens: int | None = Field(description="What it would have cost, for `budget`.")
+
+
+class NeighbourOut(Wire):
+    """A chunk shown beside one that was found."""
+
+    chunk: str
+    document: str
+    beside: str
+
+
+class PackingOut(Wire):
+    """Tokens for evidence: what there was, null without a model, and what was used, by the passage's number too."""
+
+    limit: int | None
+    used: int
+    by_passage: dict[int, int]
 
 
 class TraceOut(Wire):
@@ -191,6 +218,25 @@ class TraceOut(Wire):
     tokens: TraceTokens = Field(description="Those of the rewriting included.")
     hits: list[TraceHit]
     dropped: list[DroppedOut]
+    neighbours: list[NeighbourOut]
+    packing: PackingOut | None
+
+
+class ConflictOut(Wire):
+    """Two passages that don't agree, by their numbers, and the conflict in a sentence."""
+
+    kind: Literal["superseded", "values"] = Field(
+        description="A document says that it replaces the other, or the two give different values for the same thing."
+    )
+    newer: int
+    older: int
+    newer_document: str
+    older_document: str
+    newer_date: str | None
+    older_date: str | None
+    newer_text: str
+    older_text: str
+    note: str
 
 
 class Provenance(Wire):
@@ -207,6 +253,7 @@ class Provenance(Wire):
     engine_model: str = Field(description="The model that generated the text.")
     citations: list[CitationOut]
     nearest: list[NearestOut]
+    conflicts: list[ConflictOut] = Field(description="Where the sources of the answer don't agree.")
     evidence: list[EvidenceOut]
     timings: dict[str, float] = Field(description="Seconds by step.")
     trace: TraceOut | None = Field(default=None, description="How the answer came about, where `trace` asked for it.")
@@ -325,6 +372,7 @@ class HitOut(Wire):
     start: int
     end: int
     score: float
+    score_name: Literal["fused", "reranked"] = Field(description="Which score `score` is: what placed the hit.")
     text: str
     channels: dict[str, ChannelOut]
 

@@ -31,6 +31,7 @@ def _hit(hit: Hit) -> HitOut:
         start=chunk.start,
         end=chunk.end,
         score=hit.score,
+        score_name=hit.score_name,
         text=chunk.text,
         channels={
             name: ChannelOut(rank=each.rank, score=each.score, normalised=each.normalised)

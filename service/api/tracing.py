@@ -1,7 +1,17 @@
 """How an answer came about, for clients that ask for it: what was searched, found, left out, and read by the model."""
 
 from rag.types import Answer
-from service.api.schemas import ChannelOut, DroppedOut, TraceHit, TraceOut, TraceRewriting, TraceTokens
+from service.api.schemas import (
+    ChannelOut,
+    DroppedOut,
+    FusedOut,
+    NeighbourOut,
+    PackingOut,
+    TraceHit,
+    TraceOut,
+    TraceRewriting,
+    TraceTokens,
+)
 
 
 def trace_of(answer: Answer) -> TraceOut:
@@ -33,6 +43,8 @@ def trace_of(answer: Answer) -> TraceOut:
                 start=hit.chunk.start,
                 end=hit.chunk.end,
                 score=hit.score,
+                score_name=hit.score_name,
+                fused=None if hit.fused is None else FusedOut(rank=hit.fused.rank, score=hit.fused.score),
                 channels={
                     name: ChannelOut(rank=place.rank, score=place.score, normalised=place.normalised)
                     for name, place in hit.channels.items()
@@ -40,5 +52,23 @@ def trace_of(answer: Answer) -> TraceOut:
             )
             for hit in answer.hits
         ],
-        dropped=[DroppedOut(chunk=each.chunk_id, document=each.source, reason=each.reason) for each in answer.dropped],
+        dropped=[
+            DroppedOut(
+                chunk=each.chunk_id,
+                document=each.source,
+                reason=each.reason,
+                because=each.because,
+                similarity=each.similarity,
+                tokens=each.tokens,
+            )
+            for each in answer.dropped
+        ],
+        neighbours=[
+            NeighbourOut(chunk=each.chunk_id, document=each.source, beside=each.beside) for each in answer.neighbours
+        ],
+        packing=None
+        if answer.packing is None
+        else PackingOut(
+            limit=answer.packing.limit, used=answer.packing.used, by_passage=dict(answer.packing.by_passage)
+        ),
     )

@@ -139,6 +139,8 @@ def _notes(answer: Answer) -> list[str]:
     notes = []
     if answer.fallback is not None:
         notes.append(f"Verbatim sentences: {answer.fallback}.")
+    # Verbatim sentences say it in their own text; a model's answer may not.
+    notes += [item.note for item in answer.conflicts if item.note not in answer.text]
     if answer.abstained:
         return notes
     if answer.supported is False:
@@ -206,6 +208,15 @@ def _as_json(answer: Answer) -> output.Json:
         "strategy": answer.strategy,
         "supported": answer.supported,
         "fallback": answer.fallback,
+        "conflicts": [
+            {
+                "kind": each.kind,
+                "newer": {"marker": each.newer, "document": each.newer_source, "date": each.newer_date},
+                "older": {"marker": each.older, "document": each.older_source, "date": each.older_date},
+                "note": each.note,
+            }
+            for each in answer.conflicts
+        ],
         "nearest": [
             {"document": each.source, "document_id": each.document_id, "title": each.title, "score": each.score}
             for each in answer.nearest

@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from rag.types import Hit
-from service.cli import output, session
+from service.cli import explaining, output, session
 from service.cli.options import Collection, JsonOutput
 
 _SNIPPET_CHARACTERS = 320
@@ -24,41 +24,31 @@ def search(
             "--top-k", metavar="N", min=1, max=200, help="How many passages; the profile's number when left out."
         ),
     ] = None,
+    explained: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Say how each hit came about and what the model would be shown of them; counts with the chat model.",
+        ),
+    ] = False,
     as_json: JsonOutput = False,
 ) -> None:
     """Find passages in the documents."""
     own = session.of(ctx)
+    if explained:
+        explaining.explain(own, query, collection, top_k, as_json=as_json)
+        return
     own.provide()
     with own.library() as library:
         hits = library.search(query, collection, top_k or library.settings.retrieval.top_k)
     if as_json:
-        found: list[output.Json] = [_as_json(hit) for hit in hits]
+        found: list[output.Json] = [explaining.hit_as_json(hit) for hit in hits]
         output.print_json({"query": query, "collection": collection, "hits": found})
     elif not hits:
         output.note(f"nothing found in collection {collection!r}")
     else:
         for rank, hit in enumerate(hits, 1):
             _print_hit(rank, hit, query)
-
-
-def _as_json(hit: Hit) -> output.Json:
-    chunk = hit.chunk
-    channels: dict[str, output.Json] = {
-        name: {"rank": each.rank, "score": each.score, "normalised": each.normalised}
-        for name, each in hit.channels.items()
-    }
-    return {
-        "document": chunk.source,
-        "document_id": chunk.document_id,
-        "title": chunk.title,
-        "page": chunk.page,
-        "heading_path": list(chunk.heading_path),
-        "start": chunk.start,
-        "end": chunk.end,
-        "score": hit.score,
-        "text": chunk.text,
-        "channels": channels,
-    }
 
 
 def _print_hit(rank: int, hit: Hit, query: str) -> None:

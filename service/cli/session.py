@@ -78,6 +78,8 @@ class Session:
         """The models that these settings load, in this process or in an engine that we start."""
         settings = self.settings()
         references = [settings.embedding.model] if embedder else []
+        if embedder and settings.reranking.model is not None:
+            references.append(settings.reranking.model)
         if chat and settings.generation.engine in ("local", "vllm"):
             references.append(settings.generation.model)
         return references

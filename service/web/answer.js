@@ -29,7 +29,7 @@ export class Exchange {
     if (details.abstained) this.article.classList.add("abstained");
     if (details.abstained) this._nearest(details);
     else this.body.replaceChildren(...this._cited(details));
-    for (const [kind, note] of notes(details, finishReason)) this.after.append(element("p", { class: `note ${kind}` }, note));
+    for (const [kind, note] of notes(details, finishReason, this.text)) this.after.append(element("p", { class: `note ${kind}` }, note));
     this._sources(details);
     this._evidence(details);
     this.after.append(element("p", { class: "meta" }, meta(details)));
@@ -189,13 +189,15 @@ export class Exchange {
   }
 }
 
-function notes(details, finishReason) {
+function notes(details, finishReason, text) {
   const found = [];
   if (details.fallback !== null) {
     found.push(["", "Verbatim sentences from the documents, because the model’s own answer wasn’t supported by them."]);
   } else if (!details.abstained && details.supported === false) {
     found.push(["doubt", "Parts of this answer are not supported by the documents. They are underlined; check them at the source."]);
   }
+  // Verbatim sentences say it in their own text; a model's answer may not.
+  for (const each of details.conflicts ?? []) if (!text.includes(each.note)) found.push(["conflict", each.note]);
   if (details.abstained) {
     found.push(["", "Nothing in this collection answers the question well enough. Try other words, or another collection."]);
   } else if (details.supported === null) {

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +11,10 @@ import pytest
 
 from rag.answering import NOT_SUPPORTED, STRATEGIES
 from rag.build import Library
-from rag.config import AnsweringSettings, GenerationSettings, PackingSettings, Settings
+from rag.config import AnsweringSettings, GenerationSettings, PackingSettings, RetrievalSettings, Settings
 from rag.errors import DoesNotFitError, EngineBusyError, NotFoundError, UsageError
 from rag.fakes import FakeEmbedder, ScriptedModel
-from rag.prompting import NOT_SAID
+from rag.prompting import NOT_SAID, render_evidence
 from rag.question import Question
 from rag.types import Answer, AnswerEvent, EvidencePacked, Finished, Message, TextDelta, Turn
 
@@ -265,8 +265,8 @@ def test_usage_and_timings_are_those_of_the_flow(make: Make) -> None:
     answer = ask(make(model), Question(OIL_QUESTION))
     assert answer.usage.prompt_tokens == model.tokens.count_messages(model.asked[0])
     assert answer.usage.completion_tokens == model.tokens.count_text(GOOD)
-    steps = {"rewriting", "retrieval", "packing", "prompting", "generation", "first_token", "citing", "total"}
-    assert set(answer.timings) == steps
+    steps = {"rewriting", "retrieval", "packing", "prompting", "generation", "first_token", "citing", "conflicts"}
+    assert set(answer.timings) == steps | {"total"}
     assert answer.timings["first_token"] <= answer.timings["total"]
     assert answer.finish_reason == "stop"
 
@@ -329,6 +329,129 @@ def test_a_document_updated_between_two_questions(make: Make, folder: Path) -> N
     assert min(item.number for item in second.evidence) > max(item.number for item in first.evidence)
     assert second.supported is False, "the passage it was shown before says so no longer"
     assert old not in [citation.marker for citation in second.citations]
+
+
+def test_the_oldest_passages_leave_whole_when_the_window_is_short(make: Make, folder: Path) -> None:
+    (folder / "belts.md").write_text("# Belts\n\nThe belt of the KX-15 fan is turned after 300 operating hours.\n")
+    model = ScriptedModel(GOOD, window=100_000)
+    library = make(
+        model,
+        retrieval=RetrievalSettings(top_k=1),
+        generation=GenerationSettings(max_answer_tokens=20),
+    )
+    history: list[Turn] = []
+    for text in (OIL_QUESTION, "What does the seal kit of the ZP-60/2 pump cost?"):
+        turn = ask(library, Question(text, history=tuple(history))).turn
+        assert turn is not None
+        assert len(turn.evidence) == 1, "the best hit"
+        history.append(turn)
+    third = Question("After how many hours is the belt of the KX-15 fan turned?", history=tuple(history))
+    whole = ask(library, third)
+    full = model.tokens.count_messages(model.asked[-1])
+    assert not [item for item in whole.dropped if item.reason == "window"]
+    model.window = full + 20 + 5
+    answer = ask(library, replace(third, history=tuple(history)))
+    first, second = history
+    prompt = model.asked[-1]
+    assert model.tokens.count_messages(prompt) + 20 <= model.window
+    assert prompt[1:3] == (Message("user", first.question), Message("assistant", first.assistant))
+    assert prompt[3:5] == (Message("user", second.user), Message("assistant", second.assistant))
+    gone = {item.chunk_id for item in answer.dropped if item.reason == "window"}
+    assert gone == {chunk_id for item in first.evidence for chunk_id in item.chunk_ids}
+    numbers = [item.number for turn in history for item in turn.evidence]
+    assert all(item.number > max(numbers) for item in answer.evidence)
+    assert not {item.number for item in first.evidence} & {each.marker for each in answer.citations}
+
+
+def test_the_fallback_sees_every_hit_and_its_sources_are_in_the_turn(make: Make) -> None:
+    model = ScriptedModel("Nothing of this is so [1].")
+    library = make(model, answering=extracting(), packing=PackingSettings(max_evidence_tokens=50))
+    question = "Which part number has the seal kit of the ZP-60/2 pump, and how is the gear oil of the ZP-40/2 changed?"
+    answer = ask_falling_back(library, question)
+    extractive = ask(library, Question(question, strategy="extractive"))
+    assert answer.fallback == NOT_SUPPORTED
+    assert [each.quote for each in answer.citations] == [each.quote for each in extractive.citations]
+    by_number = {item.number: item for item in answer.evidence}
+    assert len(by_number) == len(answer.evidence)
+    for citation in answer.citations:
+        item = by_number[citation.marker]
+        assert item.source == citation.source
+        assert item.start <= citation.start <= citation.end <= item.end
+    assert answer.turn is not None
+    assert answer.turn.evidence == answer.evidence
+    for item in answer.evidence:
+        assert render_evidence(item) in answer.turn.user
+    packed = model.asked[0][-1].content.partition("\n\nQuestion:")[0]
+    assert answer.turn.user.startswith(packed), "what the engine has read stays the beginning of the turn"
+    shown = {chunk_id for item in answer.evidence for chunk_id in item.chunk_ids}
+    assert not shown & {item.chunk_id for item in answer.dropped if item.reason == "budget"}
+    follow_up = ask_falling_back(library, "Where are seals stored?", answer.turn)
+    assert all(item.number > max(by_number) for item in follow_up.evidence)
+
+
+def ask_falling_back(library: Library, text: str, *history: Turn) -> Answer:
+    """The evidence of a fallback may be more than the model was told."""
+    (*_, last) = events(library, Question(text, history=history))
+    assert isinstance(last, Finished)
+    return last.answer
+
+
+# --- conflicts ------------------------------------------------------------------------------------
+
+EDITIONS = {
+    "old.md": "# Tool lending\n\nDocument LB-07, revision 2, 4 March 2018.\n\n"
+    "A torque wrench can be lent for 10 days.\n",
+    "new.md": "# Tool lending, new\n\nDocument LB-19, revision 1, 8 June 2022. This document supersedes LB-07.\n\n"
+    "A torque wrench can now be lent for 21 days.\n",
+}
+
+
+def old_number(messages: Sequence[Message]) -> str:
+    found = re.search(r'number="(\d+)" from="Tool lending, 2018-03-04"', messages[-1].content)
+    assert found is not None, "the model sees the date"
+    return found[1]
+
+
+@pytest.mark.parametrize("strategy", ["extractive", "rag"])
+def test_a_replaced_edition_is_said_and_the_newer_one_goes_first(make: Make, folder: Path, strategy: str) -> None:
+    for name, text in EDITIONS.items():
+        (folder / name).write_text(text, "utf-8")
+    model = ScriptedModel(lambda messages: f"A torque wrench can be lent for 10 days [{old_number(messages)}].")
+    library = make(model)
+    answer = ask(library, Question("For how many days can a torque wrench be lent?", strategy=strategy))
+    (found,) = answer.conflicts
+    assert (found.kind, found.newer_source, found.older_source) == ("superseded", "new.md", "old.md")
+    assert (found.newer_date, found.older_date) == ("2022-06-08", "2018-03-04")
+    if strategy == "extractive":
+        first, *_, note = answer.text.splitlines()
+        assert "21 days" in first
+        assert note == found.note
+        assert {"new.md", "old.md"} == {each.source for each in answer.citations}
+        assert answer.supported is True
+    else:
+        assert found.note not in answer.text, "what was streamed is not changed"
+        assert "newer" in model.asked[0][0].content, "the rules say what to do about it"
+
+
+# --- explaining -----------------------------------------------------------------------------------
+
+
+def test_an_explanation_is_the_answers_own_without_a_word_of_the_model(make: Make) -> None:
+    model = ScriptedModel(GOOD)
+    library = make(model, packing=PackingSettings(max_evidence_tokens=60))
+    explanation = asyncio.run(library.explain(OIL_QUESTION, "default"))
+    assert model.asked == []
+    answer = ask(library, Question(OIL_QUESTION))
+    assert explanation.hits == answer.hits
+    assert (explanation.evidence, explanation.dropped) == (answer.evidence, answer.dropped)
+    assert explanation.prompt_tokens == model.tokens.count_messages(model.asked[0])
+    assert explanation.packing == answer.packing
+    assert explanation.packing is not None
+    assert sum(explanation.packing.by_passage.values()) == explanation.packing.used <= 60
+    assert {"rewriting", "retrieval", "packing", "prompting", "total"} == set(explanation.timings)
+    assert len(asyncio.run(library.explain(OIL_QUESTION, "default", 2)).hits) == 2
+    nothing = asyncio.run(library.explain("How often is the oil of the ZP-99/7 pump changed?", "default"))
+    assert (nothing.enough, nothing.evidence, nothing.packing) == (False, (), None)
 
 
 def test_a_removed_document_is_no_longer_cited(make: Make) -> None:

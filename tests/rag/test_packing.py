@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.fakes import WordCounter
-from rag.packing import numbered, pack, pack_documents
+from rag.packing import contains, numbered, pack, pack_documents
 from rag.prompting import render_evidence
 from rag.types import Document, Evidence, Hit, StoredChunk
 
@@ -47,7 +47,7 @@ def rendered_tokens(evidence: tuple[Evidence, ...]) -> int:
     return COUNTER.count_text("\n".join(render_evidence(item) for item in evidence))
 
 
-@given(hits(), st.integers(0, 200), st.sampled_from(["document", "score", "best-document"]))
+@given(hits(), st.integers(0, 200), st.sampled_from(["document", "score", "edges", "best-document"]))
 def test_budget_spans_and_account(found: list[Hit], budget: int, order: str) -> None:
     packed = pack(found, budget_tokens=budget, counter=COUNTER, read_span=read_span, order=order)  # type: ignore[arg-type]
     assert rendered_tokens(packed.evidence) <= packed.tokens <= max(budget, 0)
@@ -91,6 +91,55 @@ def test_the_document_with_the_best_passage_comes_first_and_reads_in_its_own_ord
         (4, "doc0.md", 40),
         (5, "doc2.md", 20),
     ]
+
+
+def test_the_best_stand_at_both_ends_and_the_weakest_in_the_middle() -> None:
+    spans = [("doc0", 0, 8), ("doc1", 0, 8), ("doc2", 0, 8), ("doc0", 40, 60), ("doc1", 40, 60)]
+    found = [hit(*span, 1.0 - rank / 10) for rank, span in enumerate(spans)]
+    packed = pack(found, budget_tokens=10_000, counter=COUNTER, read_span=read_span, order="edges")
+    assert [item.score for item in packed.evidence] == [1.0, 0.8, 0.6, 0.7, 0.9]
+
+
+def beside(chunk: StoredChunk) -> list[StoredChunk]:
+    """The words before and after, eight characters each."""
+    spans = [(chunk.end + 1, min(chunk.end + 9, 77)), (max(0, chunk.start - 9), chunk.start - 1)]
+    return [hit(chunk.document_id, start, end, 0.0).chunk for start, end in spans if start < end]
+
+
+@given(hits(), st.integers(0, 200), st.floats(0, 0.5))
+def test_neighbours_keep_to_their_share_and_never_cost_the_first_hit(
+    found: list[Hit], budget: int, share: float
+) -> None:
+    without = pack(found, budget_tokens=budget, counter=COUNTER, read_span=read_span)
+    packed = pack(found, budget_tokens=budget, counter=COUNTER, read_span=read_span, beside=beside, beside_share=share)
+    assert rendered_tokens(packed.evidence) <= packed.tokens <= budget
+    assert sum(cost for _, cost in packed.costs) == packed.tokens
+    for item in packed.evidence:
+        assert TEXTS[item.document_id][item.start : item.end] == item.text
+    ids = {each.chunk.id for each in found}
+    for neighbour in packed.neighbours:
+        assert neighbour.beside in ids
+        assert any(neighbour.chunk_id in item.chunk_ids for item in packed.evidence)
+    if share == 0:
+        assert packed == without
+    if without.evidence:
+        best = found[0].chunk if not any(d.chunk_id == found[0].chunk.id for d in without.dropped) else None
+        assert best is None or any(contains(item, best) for item in packed.evidence)
+
+
+def test_a_neighbour_joins_its_passage_and_is_named() -> None:
+    packed = pack(
+        [hit("doc0", 9, 17, 1.0)],
+        budget_tokens=1000,
+        counter=COUNTER,
+        read_span=read_span,
+        beside=beside,
+        beside_share=0.5,
+    )
+    (item,) = packed.evidence
+    assert (item.start, item.end) == (0, 26)
+    assert [each.chunk_id for each in packed.neighbours] == ["doc0:18:26", "doc0:0:8"]
+    assert packed.dropped == ()
 
 
 def test_touching_chunks_become_one_passage() -> None:

@@ -20,6 +20,7 @@ from rag.types import (
     ChannelScore,
     Citation,
     Collection,
+    Conflict,
     Document,
     Evidence,
     EvidencePacked,
@@ -114,6 +115,19 @@ ABSTAINED = replace(
     evidence=(),
     nearest=(NearestDocument("doc-1", DOCUMENT.source, DOCUMENT.title, 0.3),),
     supported=None,
+)
+
+CONFLICT = Conflict(
+    kind="superseded",
+    newer=1,
+    older=2,
+    newer_source=DOCUMENT.source,
+    older_source="pumps/zp-40-2019.md",
+    newer_date="2024-05-01",
+    older_date="2019-05-01",
+    newer_text=PASSAGE,
+    older_text="Tighten the casing bolts to 38 Nm.",
+    note="Conflicting sources: [1] (ZP-40 manual, 2024-05-01) replaces [2] (ZP-40 manual, 2019-05-01).",
 )
 
 Step = TextDelta | EvidencePacked | Finished | BaseException | float
@@ -219,6 +233,7 @@ def scripts() -> SimpleNamespace:
         steps_of=steps_of,
         cited=CITED,
         abstained=ABSTAINED,
+        conflict=CONFLICT,
         document=DOCUMENT,
         passage=PASSAGE,
         start=START,

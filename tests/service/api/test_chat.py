@@ -1,6 +1,7 @@
 """The chat protocol: OpenAI's schema, the same payload streamed or whole, and errors that say what to change."""
 
 import json
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -72,6 +73,15 @@ async def test_whole_answer(client_for, scripts):
     assert details["collection"] == "default"
     assert details["timings"] == {"waiting": 0.0, "retrieval": 0.25, "total": 1.5}
     assert details["trace"] is None
+
+
+async def test_sources_that_disagree_are_in_the_payload(client_for, scripts):
+    differing = replace(scripts.cited, conflicts=(scripts.conflict,))
+    async with client_for(scripts.library(scripts.steps_of(differing))) as client:
+        (choice,) = (await client.post(PATH, json=asking())).json()["choices"]
+    (told,) = choice["message"]["domainqa"]["conflicts"]
+    assert (told["kind"], told["newer"], told["older"], told["note"]) == ("superseded", 1, 2, scripts.conflict.note)
+    assert (told["older_document"], told["older_date"]) == ("pumps/zp-40-2019.md", "2019-05-01")
 
 
 @pytest.mark.parametrize("which", ["cited", "abstained"])

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from rag.types import ChannelScore, Dropped, Hit, Rewriting, StoredChunk, Usage
+from rag.types import ChannelScore, Dropped, FusedPlace, Hit, Neighbour, PackingBudget, Rewriting, StoredChunk, Usage
 
 pytestmark = pytest.mark.anyio
 PATH = "/v1/chat/completions"
@@ -20,8 +20,21 @@ def traced(scripts):
         scripts.cited,
         search_query="Which torque do the casing bolts take?",
         rewriting=Rewriting("Which torque do the casing bolts take?", "model", None, Usage(40, 9, 16)),
-        hits=(Hit(chunk, 0.9, {"dense": ChannelScore(2, 0.7, 0.8), "lexical": ChannelScore(1, 8.5, 1.0)}),),
-        dropped=(Dropped("c2", "pumps/zp-40.md", "budget"), Dropped("c3", "rules.txt", "duplicate")),
+        hits=(
+            Hit(
+                chunk,
+                0.9,
+                {"dense": ChannelScore(2, 0.7, 0.8), "lexical": ChannelScore(1, 8.5, 1.0)},
+                "reranked",
+                FusedPlace(3, 0.4),
+            ),
+        ),
+        dropped=(
+            Dropped("c2", "pumps/zp-40.md", "budget", tokens=90),
+            Dropped("c3", "rules.txt", "near-duplicate", "c1", 0.91),
+        ),
+        neighbours=(Neighbour("c4", "pumps/zp-40.md", "c1"),),
+        packing=PackingBudget(600, 420, {1: 300, 2: 120}),
     )
 
 
@@ -47,6 +60,8 @@ async def test_it_tells_query_tokens_hits_and_what_was_left_out(client_for, scri
                 "start": 5,
                 "end": 30,
                 "score": 0.9,
+                "score_name": "reranked",
+                "fused": {"rank": 3, "score": 0.4},
                 "channels": {
                     "dense": {"rank": 2, "score": 0.7, "normalised": 0.8},
                     "lexical": {"rank": 1, "score": 8.5, "normalised": 1.0},
@@ -54,9 +69,25 @@ async def test_it_tells_query_tokens_hits_and_what_was_left_out(client_for, scri
             }
         ],
         "dropped": [
-            {"chunk": "c2", "document": "pumps/zp-40.md", "reason": "budget"},
-            {"chunk": "c3", "document": "rules.txt", "reason": "duplicate"},
+            {
+                "chunk": "c2",
+                "document": "pumps/zp-40.md",
+                "reason": "budget",
+                "because": None,
+                "similarity": None,
+                "tokens": 90,
+            },
+            {
+                "chunk": "c3",
+                "document": "rules.txt",
+                "reason": "near-duplicate",
+                "because": "c1",
+                "similarity": 0.91,
+                "tokens": None,
+            },
         ],
+        "neighbours": [{"chunk": "c4", "document": "pumps/zp-40.md", "beside": "c1"}],
+        "packing": {"limit": 600, "used": 420, "by_passage": {"1": 300, "2": 120}},
     }
 
 

@@ -165,6 +165,14 @@ def test_a_fallback_says_what_it_is(running, scripts, open_page, picture):
         picture(page, "fallback")
 
 
+def test_sources_that_disagree_are_told(running, scripts, open_page):
+    answer = replace(scripts.cited, conflicts=(scripts.conflict,))
+    with running(scripts.library(scripts.steps_of(answer))) as url:
+        page = open_page(url)
+        ask(page)
+        expect(page.locator(".note.conflict")).to_have_text(scripts.conflict.note)
+
+
 def test_an_abstention_is_explained_and_names_the_nearest_documents(running, scripts, open_page, picture):
     with running(scripts.library(scripts.steps_of(scripts.abstained))) as url:
         page = open_page(url)

@@ -43,6 +43,7 @@ def test_json_has_the_contract_s_fields_and_nothing_else_on_stdout(ask, scripts:
     value = json.loads(result.stdout)
     assert set(value) == {
         "answer", "abstained", "citations", "usage", "timings", "strategy", "supported", "fallback", "nearest",
+        "conflicts",
     }  # fmt: skip
     assert value["answer"] == scripts.cited.text
     assert value["supported"] is False
@@ -71,6 +72,20 @@ def test_nearest_documents_that_the_answer_names_are_not_named_twice(ask, script
 def test_verbatim_sentences_are_announced_with_the_reason(ask, scripts: SimpleNamespace) -> None:
     result = ask(replace(scripts.cited, fallback="the model's answer was not supported", supported=True))
     assert "Verbatim sentences: the model's answer was not supported." in result.stdout
+
+
+def test_sources_that_disagree_are_told_unless_the_text_says_so(ask, scripts: SimpleNamespace) -> None:
+    note = scripts.conflict.note
+    differing = replace(scripts.cited, conflicts=(scripts.conflict,))
+    assert " ".join(ask(differing).stdout.split()).count(note) == 1
+    assert " ".join(ask(replace(differing, text=f"42 Nm [1].\n{note}")).stdout.split()).count(note) == 1
+    (told,) = json.loads(ask(differing, "--json").stdout)["conflicts"]
+    assert told == {
+        "kind": "superseded",
+        "newer": {"marker": 1, "document": "pumps/zp-40.md", "date": "2024-05-01"},
+        "older": {"marker": 2, "document": "pumps/zp-40-2019.md", "date": "2019-05-01"},
+        "note": note,
+    }
 
 
 def test_sources_found_afterwards_are_told_apart(ask, scripts: SimpleNamespace) -> None:
