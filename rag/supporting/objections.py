@@ -11,7 +11,8 @@ from functools import lru_cache
 
 from rag.analysis import analyze
 from rag.matching import Piece, ordered_identifiers
-from rag.supporting.clauses import Clause, Reading, read
+from rag.supporting.alignment import changes
+from rag.supporting.clauses import NOT, Clause, Reading, read
 from rag.supporting.words import OPPOSED_BOUNDS, OPPOSITES
 
 _CHARACTERS_BEFORE = 20_000
@@ -33,6 +34,7 @@ def objection(claim: str, piece: Piece) -> str | None:
         or _placing_objection(said, given)
         or _negation_objection(said, given, context)
         or _opposite_objection(said, given)
+        or _exchange_objection(said, given)
     )
 
 
@@ -184,6 +186,19 @@ def _opposite_objection(said: Reading, given: Reading) -> str | None:
         for one, other in (*OPPOSITES, *((other, one) for one, other in OPPOSITES)):
             if others and all(_has_only(one, other, text) and _has_only(other, one, theirs) for theirs in others):
                 return "the opposite is there"
+    return None
+
+
+def _exchange_objection(said: Reading, given: Reading) -> str | None:
+    """Other words where nearly all the rest was copied."""
+    for change in changes(given.sequence, said.sequence):
+        if NOT in change.new and NOT not in change.old:
+            return "the claim alone is negated"
+        if NOT in change.old and NOT not in change.new and (change.new or len(change.old) == 1):
+            return "the claim leaves a negation out"
+        named = not said.names.isdisjoint(change.new) or not given.names.isdisjoint(change.old)
+        if change.new and change.old and (named or len(change.new) == len(change.old)):
+            return f"{change.new[0]} stands in place of {change.old[0]}"
     return None
 
 
