@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rag.analysis import analyze
+from rag.analysis import analyze, query_terms
 from rag.languages import language_by_script
 from rag.matching import Piece, Similarity, TermMatcher, pieces_of
 from rag.sentences import sentence_spans
@@ -24,6 +24,8 @@ _LONGEST_MARKER = 40
 _LINE = re.compile(r"[^\n]+")
 _LEADING_MARKERS = re.compile(r"(?:\s*\[\d+\])+")
 _MIN_COVERAGE = 0.5
+_MIN_COVERAGE_ALONE = 0.7
+_MIN_ADDED = 0.8
 _MIN_COSINE = 0.6
 _MIN_COVERAGE_WITH_COSINE = 0.3
 _PIECES_JUDGED = 32
@@ -93,16 +95,18 @@ def cite(
     similarity: Similarity,
     page_of: PageOf,
     term_weights: Mapping[str, float] | None = None,
+    question: str | None = None,
 ) -> Cited:
     """Tie each sentence to the best piece of each passage it names, or of all where it names none.
 
     ``term_weights`` says how rare the text's terms are in the collection; without, their rarity in the evidence counts.
+    With the ``question`` it is known what a sentence adds to it, and that above all must stand in the piece.
     """
     sentences = _sentences(text)
     if not sentences:
         return Cited((), None)
-    passages = {passage.number: _Pieces([passage], term_weights) for passage in evidence}
-    anywhere = _Pieces(evidence, term_weights)
+    passages = {passage.number: _Pieces([passage], term_weights, question) for passage in evidence}
+    anywhere = _Pieces(evidence, term_weights, question)
     citations: list[Citation] = []
     supported = True
     for sentence in sentences:
@@ -156,7 +160,9 @@ def _citation(piece: Piece, start: int, end: int, page_of: PageOf, *, supported:
 class _Pieces:
     """The pieces of some passages, ready to be compared with one sentence after another."""
 
-    def __init__(self, evidence: Sequence[Evidence], term_weights: Mapping[str, float] | None) -> None:
+    def __init__(
+        self, evidence: Sequence[Evidence], term_weights: Mapping[str, float] | None, question: str | None
+    ) -> None:
         self._pieces = [piece for passage in evidence for piece in pieces_of(passage)]
         self._texts = [piece.readable for piece in self._pieces]
         self._languages = [piece.evidence.language for piece in self._pieces]
@@ -165,6 +171,7 @@ class _Pieces:
             for passage in evidence
         }
         self._weights = term_weights
+        self._asked = None if question is None else set(query_terms(question, set(self._languages)))
 
     def best(self, sentence: str, similarity: Similarity) -> tuple[Piece, bool] | None:
         """The piece that matches best, a supporting one before any other, and whether it supports the sentence."""
@@ -179,17 +186,22 @@ class _Pieces:
         best_piece: Piece | None = None
         for place, index in enumerate(judged):
             piece, cosine = self._pieces[index], None if cosines is None else float(cosines[place])
-            holds = _is_close(coverages[index], cosine) and objection(sentence, piece) is None
+            added = None
+            if self._asked is not None:
+                context = self._contexts[piece.evidence.number]
+                added = matcher.coverage_beside(index, context, self._asked)
+            holds = _is_close(coverages[index], added, cosine) and objection(sentence, piece) is None
             rank = (holds, coverages[index] + (cosine or 0.0))
             if best is None or rank > best:
                 best, best_piece = rank, piece
         return None if best is None or best_piece is None else (best_piece, best[0])
 
 
-def _is_close(coverage: float, cosine: float | None) -> bool:
-    if coverage >= _MIN_COVERAGE:
-        return True
-    return cosine is not None and cosine >= _MIN_COSINE and coverage >= _MIN_COVERAGE_WITH_COSINE
+def _is_close(coverage: float, added: float | None, cosine: float | None) -> bool:
+    """Whether enough of a sentence is in a piece; ``added`` is the coverage of what the question doesn't say already."""
+    if added is None:
+        return coverage >= _MIN_COVERAGE_ALONE
+    return coverage >= _MIN_COVERAGE and added >= _MIN_ADDED
 
 
 def _sentences(text: str) -> list[_Sentence]:

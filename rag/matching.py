@@ -166,9 +166,15 @@ class TermMatcher:
         )
         return covered / total
 
-    def coverage_beside(self, index: int, context_terms: Collection[str]) -> float:
-        """In [0, 1], of those terms only that the context doesn't account for."""
-        text, weights = self._texts[index], self._weights[self._languages[index]]
+    def coverage_beside(self, index: int, context_terms: Collection[str], known_terms: Collection[str] = ()) -> float:
+        """In [0, 1], of those terms only that the context doesn't account for and that are not known already.
+
+        1 where all are known.
+        """
+        text = self._texts[index]
+        weights = {
+            term: weight for term, weight in self._weights[self._languages[index]].items() if term not in known_terms
+        }
         covered = sum(weight for term, weight in weights.items() if term in text)
         missing = sum(weight for term, weight in weights.items() if term not in text and term not in context_terms)
-        return covered / (covered + missing) if covered else 0.0
+        return covered / (covered + missing) if covered else float(not weights)

@@ -190,16 +190,19 @@ def _opposite_objection(said: Reading, given: Reading) -> str | None:
 
 
 def _exchange_objection(said: Reading, given: Reading) -> str | None:
-    """Other words where nearly all the rest was copied."""
-    for change in changes(given.sequence, said.sequence):
+    """Other words, or another order of names, where nearly all the rest was copied."""
+    found = changes(given.sequence, said.sequence)
+    names = said.names | given.names
+    for change in found:
         if NOT in change.new and NOT not in change.old:
             return "the claim alone is negated"
         if NOT in change.old and NOT not in change.new and (change.new or len(change.old) == 1):
             return "the claim leaves a negation out"
-        named = not said.names.isdisjoint(change.new) or not given.names.isdisjoint(change.old)
+        named = not names.isdisjoint((*change.old, *change.new))
         if change.new and change.old and (named or len(change.new) == len(change.old)):
             return f"{change.new[0]} stands in place of {change.old[0]}"
-    return None
+    moved = {term for change in found for term in change.old} & {term for change in found for term in change.new}
+    return f"{min(moved & names)} has another place" if moved & names else None
 
 
 def _has_only(one: re.Pattern[str], other: re.Pattern[str], text: str) -> bool:

@@ -64,12 +64,13 @@ class Corpus:
         return weights
 
 
-def judge(claim: Claim, passages: Sequence[str], corpus: Corpus, similarity: Similarity, *, marked: bool) -> Verdict:
+def judge(claim: Claim, passages: Sequence[str], corpus: Corpus, similarity: Similarity, *, marked: bool, asked: bool) -> Verdict:
     """``passages`` are the keys of those that an unmarked claim could be attributed to."""
     chosen = [claim.passage] if marked else passages
     evidence = [corpus.evidence(key, number) for number, key in enumerate(chosen, start=1)]
     line = " ".join(claim.text.split())
-    cited = cite(f"{line} [1]" if marked else line, evidence, similarity, lambda *_: None, corpus.weights(line))
+    text = f"{line} [1]" if marked else line
+    cited = cite(text, evidence, similarity, lambda *_: None, corpus.weights(line), claim.question if asked else None)
     held = [citation for citation in cited.citations if citation.supported]
     return Verdict(claim, bool(cited.supported), any(_is_right(claim, citation) for citation in held))
 

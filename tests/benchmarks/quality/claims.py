@@ -23,6 +23,7 @@ class Claim:
     """The key of the passage that it names as its source."""
     cluster: str
     gold: tuple[int, int] | None
+    question: str
 
     @property
     def holds(self) -> bool:
@@ -122,9 +123,9 @@ def claims(known: Sequence[Fact], language: str, seed: int) -> list[Claim]:
     made: list[Claim] = []
     sentences = list({(fact.passage, fact.span): fact for fact in known}.values())
     for fact in sentences:
-        made.append(Claim("copied", fact.sentence, fact.passage, fact.cluster, fact.span))
+        made.append(Claim("copied", fact.sentence, fact.passage, fact.cluster, fact.span, fact.question))
         if (short := _shortened(fact.sentence)) is not None:
-            made.append(Claim("shortened", short, fact.passage, fact.cluster, fact.span))
+            made.append(Claim("shortened", short, fact.passage, fact.cluster, fact.span, fact.question))
     changes: dict[str, Callable[[str, random.Random], str | None]] = {
         "number changed": _other_number,
         "unit changed": lambda text, draw: _replaced(text, _UNITS[language], draw),
@@ -137,13 +138,13 @@ def claims(known: Sequence[Fact], language: str, seed: int) -> list[Claim]:
         for fact in sentences:
             changed = change(fact.sentence, draw)
             if changed is not None and changed != fact.sentence:
-                made.append(Claim(kind, changed, fact.passage, fact.cluster, None))
+                made.append(Claim(kind, changed, fact.passage, fact.cluster, None, fact.question))
     made += _other_names(sentences, language, random.Random(f"{seed}/names"))
     draw = random.Random(f"{seed}/passages")
     for fact in sentences:
         others = [other for other in sentences if other.passage != fact.passage and other.cluster == fact.cluster]
         if others:
-            made.append(Claim("other passage", fact.sentence, draw.choice(others).passage, fact.cluster, None))
+            made.append(Claim("other passage", fact.sentence, draw.choice(others).passage, fact.cluster, None, fact.question))
     return [*made, *_answered(known, language, random.Random(f"{seed}/answers"))]
 
 
@@ -152,7 +153,7 @@ def _answered(known: Sequence[Fact], language: str, draw: random.Random) -> Iter
     for fact in known:
         if (text := _statement(fact.question, fact.answer, language)) is None:
             continue
-        yield Claim("answer", text, fact.passage, fact.cluster, fact.span)
+        yield Claim("answer", text, fact.passage, fact.cluster, fact.span, fact.question)
         rivals = [
             other.answer
             for other in known
@@ -164,7 +165,7 @@ def _answered(known: Sequence[Fact], language: str, draw: random.Random) -> Iter
         if rivals:
             wrong = _statement(fact.question, draw.choice(rivals), language)
             assert wrong is not None
-            yield Claim("answer exchanged", wrong, fact.passage, fact.cluster, None)
+            yield Claim("answer exchanged", wrong, fact.passage, fact.cluster, None, fact.question)
 
 
 def _statement(question: str, answer: str, language: str) -> str | None:
@@ -255,4 +256,4 @@ def _other_names(sentences: Sequence[Fact], language: str, draw: random.Random) 
         ]
         if names[fact] and others:
             changed = fact.sentence.replace(draw.choice(names[fact]), draw.choice(others))
-            yield Claim("name changed", changed, fact.passage, fact.cluster, None)
+            yield Claim("name changed", changed, fact.passage, fact.cluster, None, fact.question)
