@@ -12,7 +12,7 @@ from rag.analysis import analyze, query_terms
 from rag.languages import language_by_script
 from rag.matching import Piece, Similarity, TermMatcher, pieces_of
 from rag.sentences import sentence_spans
-from rag.supporting import objection
+from rag.supporting import content_terms, objection
 from rag.types import Citation, Evidence
 
 PageOf = Callable[[Evidence, int], int | None]
@@ -23,7 +23,7 @@ _OPENING = "[【"
 _LONGEST_MARKER = 40
 _LINE = re.compile(r"[^\n]+")
 _LEADING_MARKERS = re.compile(r"(?:\s*\[\d+\])+")
-_MIN_COVERAGE = 0.5
+_MIN_COVERAGE = 0.6
 _MIN_COVERAGE_ALONE = 0.7
 _MIN_ADDED = 0.8
 _MIN_COSINE = 0.6
@@ -176,8 +176,9 @@ class _Pieces:
     def best(self, sentence: str, similarity: Similarity) -> tuple[Piece, bool] | None:
         """The piece that matches best, a supporting one before any other, and whether it supports the sentence."""
         matcher = TermMatcher(sentence, self._texts, self._languages, self._weights)
+        content = {language: content_terms(sentence, language) for language in set(self._languages)}
         coverages = [
-            matcher.coverage_beside(index, self._contexts[piece.evidence.number])
+            matcher.coverage_beside(index, self._contexts[piece.evidence.number], content[piece.evidence.language])
             for index, piece in enumerate(self._pieces)
         ]
         judged = sorted(range(len(self._pieces)), key=lambda index: -coverages[index])[:_PIECES_JUDGED]
@@ -188,8 +189,9 @@ class _Pieces:
             piece, cosine = self._pieces[index], None if cosines is None else float(cosines[place])
             added = None
             if self._asked is not None:
-                context = self._contexts[piece.evidence.number]
-                added = matcher.coverage_beside(index, context, self._asked)
+                context, own = self._contexts[piece.evidence.number], content[piece.evidence.language]
+                new = own - self._asked
+                added = matcher.coverage_beside(index, context, new) if new - context else 1.0
             holds = _is_close(coverages[index], added, cosine) and objection(sentence, piece) is None
             rank = (holds, coverages[index] + (cosine or 0.0))
             if best is None or rank > best:

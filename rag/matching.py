@@ -166,15 +166,10 @@ class TermMatcher:
         )
         return covered / total
 
-    def coverage_beside(self, index: int, context_terms: Collection[str], known_terms: Collection[str] = ()) -> float:
-        """In [0, 1], of those terms only that the context doesn't account for and that are not known already.
-
-        1 where all are known.
-        """
+    def coverage_beside(self, index: int, context_terms: Collection[str], only: Collection[str]) -> float:
+        """In [0, 1], of the terms in ``only`` that the context doesn't account for; 0 where there are none."""
         text = self._texts[index]
-        weights = {
-            term: weight for term, weight in self._weights[self._languages[index]].items() if term not in known_terms
-        }
+        weights = {term: weight for term, weight in self._weights[self._languages[index]].items() if term in only}
         covered = sum(weight for term, weight in weights.items() if term in text)
         missing = sum(weight for term, weight in weights.items() if term not in text and term not in context_terms)
-        return covered / (covered + missing) if covered else float(not weights)
+        return covered / (covered + missing) if covered else 0.0

@@ -144,6 +144,11 @@ def read(text: str, language: str | None) -> Reading:
     )
 
 
+def content_terms(text: str, language: str | None) -> frozenset[str]:
+    """The terms that say what a text is about: no function words, units or negations, which are compared otherwise."""
+    return frozenset(read(text, language).sequence)
+
+
 def _sequence(tokens: Iterable[_Token], language: str | None) -> Iterator[str]:
     for token in tokens:
         if token.kind in ("number", "code"):
@@ -159,7 +164,7 @@ def _sequence(tokens: Iterable[_Token], language: str | None) -> Iterator[str]:
             word = token.text.casefold()
             if word in NEGATIONS or word.endswith("n't") or FORBIDDING.match(word):
                 yield NOT
-            elif word not in FUNCTION_WORDS - ORDER_WORDS:
+            elif word not in BETWEEN and word not in FUNCTION_WORDS - ORDER_WORDS:
                 yield from analyze(token.text, language)
 
 
