@@ -23,7 +23,7 @@ from rag.citing import Cited, MarkerFilter, cite, quote
 from rag.config import Settings
 from rag.errors import DoesNotFitError, NotFoundError, UsageError
 from rag.extracting import extract
-from rag.interfaces import ChatModel, Retriever
+from rag.interfaces import ChatModel, Entailment, Retriever
 from rag.languages import is_text
 from rag.matching import Similarity
 from rag.packing import Packed, pack, pack_documents
@@ -67,6 +67,7 @@ class Answerer:
         similarity: Callable[[], Similarity],
         chat_model: Callable[[], ChatModel],
         adapters: KnownAdapters | None = None,
+        entailment: Callable[[], Entailment] | None = None,
     ) -> None:
         """The callables are asked when first needed: an extractive answer loads no chat model."""
         self._settings = settings
@@ -75,6 +76,7 @@ class Answerer:
         self._similarity = similarity
         self._chat_model = chat_model
         self._adapters = adapters or KnownAdapters(settings.generation.adapters)
+        self._entailment = entailment
         self._rewriter = ModelRewriter()
         self._threads = ThreadPoolExecutor(settings.server.threads, thread_name_prefix="answering")
 
@@ -315,7 +317,15 @@ class Answerer:
     def _cite(self, run: Run, text: str) -> Cited:
         with run.timed("citing"):
             weights = run.retriever.term_weights(text) if run.retriever is not None else None
-            return cite(text, run.citable, self._similarity(), partial(self._page_of, run), weights)
+            return cite(
+                text,
+                run.citable,
+                self._similarity(),
+                partial(self._page_of, run),
+                weights,
+                run.query,
+                None if self._entailment is None else self._entailment(),
+            )
 
     def _read_span(self, run: Run, document_id: str, version: str, start: int, end: int) -> str:
         return self._document(run, document_id, version).text[start:end]

@@ -7,12 +7,13 @@ evidence afterwards where it supports them, and the citation says so.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from rag.analysis import analyze, query_terms
+from rag.interfaces import Entailment
 from rag.languages import language_by_script
-from rag.matching import Piece, Similarity, TermMatcher, pieces_of
+from rag.matching import Piece, Similarity
 from rag.sentences import sentence_spans
-from rag.supporting import content_terms, objection
+from rag.supporting import Judge
 from rag.types import Citation, Evidence
 
 PageOf = Callable[[Evidence, int], int | None]
@@ -23,13 +24,6 @@ _OPENING = "[【"
 _LONGEST_MARKER = 40
 _LINE = re.compile(r"[^\n]+")
 _LEADING_MARKERS = re.compile(r"(?:\s*\[\d+\])+")
-_MIN_COVERAGE = 0.6
-_MIN_COVERAGE_ALONE = 0.7
-_MIN_ADDED = 0.8
-_MIN_COSINE = 0.6
-_MIN_COVERAGE_WITH_COSINE = 0.3
-_PIECES_JUDGED = 32
-"""Of each group of passages, those that cover most: a whole document holds thousands, and each takes an embedding."""
 
 
 class MarkerFilter:
@@ -96,23 +90,26 @@ def cite(
     page_of: PageOf,
     term_weights: Mapping[str, float] | None = None,
     question: str | None = None,
+    entailment: Entailment | None = None,
 ) -> Cited:
     """Tie each sentence to the best piece of each passage it names, or of all where it names none.
 
     ``term_weights`` says how rare the text's terms are in the collection; without, their rarity in the evidence counts.
-    With the ``question`` it is known what a sentence adds to it, and that above all must stand in the piece.
+    With the ``question`` it is known what a sentence adds to it, and that above all must stand in the piece. With
+    ``entailment`` a model has the last word on pieces that nothing speaks against.
     """
     sentences = _sentences(text)
     if not sentences:
         return Cited((), None)
-    passages = {passage.number: _Pieces([passage], term_weights, question) for passage in evidence}
-    anywhere = _Pieces(evidence, term_weights, question)
+    judge = partial(Judge, similarity=similarity, term_weights=term_weights, question=question, entailment=entailment)
+    passages = {passage.number: judge([passage]) for passage in evidence}
+    anywhere = judge(evidence)
     citations: list[Citation] = []
     supported = True
     for sentence in sentences:
         attributed = not sentence.markers
         candidates = [passages[marker] for marker in sentence.markers if marker in passages] or [anywhere]
-        found = [match for pieces in candidates if (match := pieces.best(sentence.bare, similarity)) is not None]
+        found = [match for pieces in candidates if (match := pieces.best(sentence.bare)) is not None]
         supported = supported and any(holds for _, holds in found)
         citations += [
             _citation(piece, sentence.start, sentence.end, page_of, supported=holds, attributed=attributed)
@@ -155,55 +152,6 @@ def _citation(piece: Piece, start: int, end: int, page_of: PageOf, *, supported:
         answer_start=start,
         answer_end=end,
     )
-
-
-class _Pieces:
-    """The pieces of some passages, ready to be compared with one sentence after another."""
-
-    def __init__(
-        self, evidence: Sequence[Evidence], term_weights: Mapping[str, float] | None, question: str | None
-    ) -> None:
-        self._pieces = [piece for passage in evidence for piece in pieces_of(passage)]
-        self._texts = [piece.readable for piece in self._pieces]
-        self._languages = [piece.evidence.language for piece in self._pieces]
-        self._contexts = {
-            passage.number: set(analyze(f"{passage.title}\n{passage.context}", passage.language))
-            for passage in evidence
-        }
-        self._weights = term_weights
-        self._asked = None if question is None else set(query_terms(question, set(self._languages)))
-
-    def best(self, sentence: str, similarity: Similarity) -> tuple[Piece, bool] | None:
-        """The piece that matches best, a supporting one before any other, and whether it supports the sentence."""
-        matcher = TermMatcher(sentence, self._texts, self._languages, self._weights)
-        content = {language: content_terms(sentence, language) for language in set(self._languages)}
-        coverages = [
-            matcher.coverage_beside(index, self._contexts[piece.evidence.number], content[piece.evidence.language])
-            for index, piece in enumerate(self._pieces)
-        ]
-        judged = sorted(range(len(self._pieces)), key=lambda index: -coverages[index])[:_PIECES_JUDGED]
-        cosines = similarity.cosines(sentence, [self._texts[index] for index in judged], is_question=False)
-        best: tuple[bool, float] | None = None
-        best_piece: Piece | None = None
-        for place, index in enumerate(judged):
-            piece, cosine = self._pieces[index], None if cosines is None else float(cosines[place])
-            added = None
-            if self._asked is not None:
-                context, own = self._contexts[piece.evidence.number], content[piece.evidence.language]
-                new = own - self._asked
-                added = matcher.coverage_beside(index, context, new) if new - context else 1.0
-            holds = _is_close(coverages[index], added, cosine) and objection(sentence, piece) is None
-            rank = (holds, coverages[index] + (cosine or 0.0))
-            if best is None or rank > best:
-                best, best_piece = rank, piece
-        return None if best is None or best_piece is None else (best_piece, best[0])
-
-
-def _is_close(coverage: float, added: float | None, cosine: float | None) -> bool:
-    """Whether enough of a sentence is in a piece; ``added`` is the coverage of what the question doesn't say already."""
-    if added is None:
-        return coverage >= _MIN_COVERAGE_ALONE
-    return coverage >= _MIN_COVERAGE and added >= _MIN_ADDED
 
 
 def _sentences(text: str) -> list[_Sentence]:

@@ -5,8 +5,8 @@
 A claim names its passage with a marker (``claims.py`` says how claims are made). A citation is right when it is marked
 supported, the claim holds, and the quote overlaps the sentence that the claim was made of. Precision is over citations
 that are marked supported, recall over claims that hold; both weigh every kind of claim by its count, and the table by
-kind shows the share that was marked supported. Attribution is the same without a marker, among all passages of the
-article. Intervals are a bootstrap over whole articles or question groups. Without DOMAINQA_BENCH_DATA the sample
+kind shows the share that was marked supported. The checker knows the question in the answer flow, so that is measured,
+too. Attribution is the same without a marker, among all passages of the article. Intervals are a bootstrap over whole articles or question groups. Without DOMAINQA_BENCH_DATA the sample
 corpus's train and dev questions alone are measured.
 """
 
@@ -64,7 +64,9 @@ class Corpus:
         return weights
 
 
-def judge(claim: Claim, passages: Sequence[str], corpus: Corpus, similarity: Similarity, *, marked: bool, asked: bool) -> Verdict:
+def judge(
+    claim: Claim, passages: Sequence[str], corpus: Corpus, similarity: Similarity, *, marked: bool, asked: bool
+) -> Verdict:
     """``passages`` are the keys of those that an unmarked claim could be attributed to."""
     chosen = [claim.passage] if marked else passages
     evidence = [corpus.evidence(key, number) for number, key in enumerate(chosen, start=1)]
@@ -141,15 +143,23 @@ def main() -> None:
         if "DOMAINQA_BENCH_DATA" in os.environ:
             sets[f"XQuAD {language}"] = xquad_claims(language)
         sets[f"sample {language}"] = sample_claims(library, language)
-    for marked in (True, False):
+    ways = {
+        "With a marker": (True, False),
+        "With a marker and the question": (True, True),
+        "Attributed": (False, False),
+    }
+    for way, (marked, asked) in ways.items():
         tables = {}
         for name, (corpus, made) in sets.items():
             chosen = made if marked else [claim for claim in made if claim.kind != "other passage"]
-            near = {claim.cluster: dict.fromkeys([]) for claim in made}
+            near: dict[str, list[str]] = {}
             for claim in made:
-                near[claim.cluster][claim.passage] = None
-            tables[name] = [judge(claim, list(near[claim.cluster]), corpus, similarity, marked=marked) for claim in chosen]
-        print(f"\n### {'With a marker' if marked else 'Attributed'}\n")
+                keys = near.setdefault(claim.cluster, [])
+                keys += [claim.passage] if claim.passage not in keys else []
+            tables[name] = [
+                judge(claim, near[claim.cluster], corpus, similarity, marked=marked, asked=asked) for claim in chosen
+            ]
+        print(f"\n### {way}\n")
         print("| set | claims that hold | that don't | precision | recall |\n| --- | --- | --- | --- | --- |")
         for name, verdicts in tables.items():
             print(summary(name, verdicts))

@@ -5,6 +5,7 @@ word. A claim that doesn't is one of these with a number, unit, name, negation, 
 passage of something else.
 """
 
+import itertools
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -42,7 +43,9 @@ class Fact:
     span: tuple[int, int]
 
 
-_NUMBER = re.compile(r"(?<![\w.,-])\d+(?:[.,]\d+)*(?![\w-]|[.,]\d)|(?<=[\u4e00-\u9fff（(])\d+(?:[.,]\d+)*(?=[\u4e00-\u9fff ）)])")
+_NUMBER = re.compile(
+    r"(?<![\w.,-])\d+(?:[.,]\d+)*(?![\w-]|[.,]\d)|(?<=[\u4e00-\u9fff（(])\d+(?:[.,]\d+)*(?=[\u4e00-\u9fff ）)])"
+)
 _NAMES = {
     "en": re.compile(r"(?<=[a-z,] )[A-Z][\w'’]+(?: [A-Z][\w'’]+)*"),
     "ru": re.compile(r"(?<=[а-яё,] )[А-ЯЁ][а-яё]+(?: [А-ЯЁ][а-яё]+)*"),
@@ -87,7 +90,8 @@ _OPPOSITES: dict[str, list[tuple[str, str]]] = {
     ],
     "ru": [
         ("перед", "после"), ("до", "после"), ("больше", "меньше"), ("первый", "последний"), ("выше", "ниже"),
-        ("более", "менее"), ("север", "юг"), ("северной", "южной"), ("восточной", "западной"), ("увеличение", "уменьшение"),
+        ("более", "менее"), ("север", "юг"), ("северной", "южной"), ("восточной", "западной"),
+        ("увеличение", "уменьшение"),
     ],
     "zh": [
         ("之前", "之后"), ("增加", "减少"), ("最大", "最小"), ("最高", "最低"), ("上升", "下降"), ("北部", "南部"),
@@ -96,14 +100,16 @@ _OPPOSITES: dict[str, list[tuple[str, str]]] = {
 }  # fmt: skip
 _QUESTION_WORDS = {
     "en": re.compile(
-        r"\b(?:how (?:many|much|long|old|far|often)|(?:in |on |at )?(?:what|which) (?:year|date|day|month|century|city|country|"
-        r"state|person|percentage|percent)|who|whom|where|when|what|which)\b", re.IGNORECASE
+        r"\b(?:how (?:many|much|long|old|far|often)|(?:in |on |at )?(?:what|which) (?:year|date|day|month|century|city|"
+        r"country|state|person|percentage|percent)|who|whom|where|when|what|which)\b", re.IGNORECASE
     ),
     "ru": re.compile(
-        r"\b(?:в как\w+ год[уа]|сколько|скольки|кто|кого|кому|кем|где|куда|когда|что|чего|чем|как\w+|чей|чья)\b", re.IGNORECASE
+        r"\b(?:в как\w+ год[уа]|сколько|скольки|кто|кого|кому|кем|где|куда|когда|что|чего|чем|как\w+|чей|чья)\b",
+        re.IGNORECASE,
     ),
     "zh": re.compile(r"多少|哪一?年|哪里|何时|什么时候|什么|谁|哪(?:个|些|座|位|家|种|支)?|几"),
 }  # fmt: skip
+_APART = re.compile("[^,;、]{13,}")
 _END = {"en": ".", "ru": ".", "zh": "。"}
 
 
@@ -144,7 +150,9 @@ def claims(known: Sequence[Fact], language: str, seed: int) -> list[Claim]:
     for fact in sentences:
         others = [other for other in sentences if other.passage != fact.passage and other.cluster == fact.cluster]
         if others:
-            made.append(Claim("other passage", fact.sentence, draw.choice(others).passage, fact.cluster, None, fact.question))
+            made.append(
+                Claim("other passage", fact.sentence, draw.choice(others).passage, fact.cluster, None, fact.question)
+            )
     return [*made, *_answered(known, language, random.Random(f"{seed}/answers"))]
 
 
@@ -187,9 +195,9 @@ def _is_numeric(text: str) -> bool:
 
 
 def _overlap(one: str, other: str) -> bool:
-    return bool(set(re.findall(r"\w", one) if len(one) < 2 else re.findall(r"\w\w+", one.casefold())) & set(re.findall(r"\w\w+", other.casefold()))) or (
-        one.casefold() in other.casefold() or other.casefold() in one.casefold()
-    )
+    one, other = one.casefold(), other.casefold()
+    shared = set(re.findall(r"\w\w+", one)) & set(re.findall(r"\w\w+", other))
+    return bool(shared) or one in other or other in one
 
 
 def _shortened(sentence: str) -> str | None:
@@ -234,9 +242,9 @@ def _exchanged(text: str, language: str, draw: random.Random) -> str | None:
     names = list(_NAMES[language].finditer(text))
     pairs = [
         (one, other)
-        for one, other in zip(names, names[1:], strict=False)
-        if one[0] != other[0] and len(text[one.end() : other.start()]) > 12 and not re.search("[,;、]", text[one.end() : other.start()])
-    ]  # fmt: skip
+        for one, other in itertools.pairwise(names)
+        if one[0] != other[0] and _APART.fullmatch(text, one.end(), other.start())
+    ]
     if not pairs:
         return None
     one, other = draw.choice(pairs)

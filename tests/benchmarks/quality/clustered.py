@@ -13,7 +13,9 @@ def interval(values: Sequence[float], clusters: Sequence[str]) -> tuple[float, f
     return ratio_interval(values, [1.0] * len(values), clusters)
 
 
-def ratio_interval(above: Sequence[float], below: Sequence[float], clusters: Sequence[str]) -> tuple[float, float, float]:
+def ratio_interval(
+    above: Sequence[float], below: Sequence[float], clusters: Sequence[str]
+) -> tuple[float, float, float]:
     """The same for a ratio of sums, such as a precision: its denominator varies with the draw, too."""
     names = {name: at for at, name in enumerate(dict.fromkeys(clusters))}
     places = [names[name] for name in clusters]

@@ -1,6 +1,6 @@
 """Answers to XQuAD's questions: exact match, F1 and whether the gold string is held, by strategy and language.
 
-    DOMAINQA_BENCH_DATA=FOLDER python tests/benchmarks/quality/xquad_answers.py [--strategies extractive,rag] [--limit N]
+    DOMAINQA_BENCH_DATA=FOLDER python tests/benchmarks/quality/xquad_answers.py [--strategies NAMES] [--limit N]
 
 FOLDER holds ``xquad/`` (en.json, ru.json, zh.json in SQuAD's format). Every paragraph is a document of its language's
 collection; all questions can be answered. Intervals are a bootstrap over whole articles. The starter model writes
@@ -76,6 +76,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         home = arguments.home or Path(temporary)
         base = load_settings(home, environment={})
+        embedder = Library(home, base).embedder()
         lengths = [int(n) for n in (arguments.sentences or str(base.answering.max_sentences)).split(",")]
         for language in arguments.languages.split(","):
             print(f"\n### {xquad.LANGUAGES[language]}\n\n{HEADING}\n|{' --- |' * HEADING.count(' |')}", flush=True)
@@ -84,12 +85,10 @@ def main() -> None:
                     continue
                 for length in lengths if strategy == "extractive" else lengths[:1]:
                     answering = base.answering.model_copy(update={"max_sentences": length})
-                    library = Library(home, base.model_copy(update={"answering": answering}))
+                    library = Library(home, base.model_copy(update={"answering": answering}), embedder=embedder)
                     paragraphs, golds = xquad.read(data, language)
                     collection = xquad.ingest(library, paragraphs, language)
-                    rows = asyncio.run(
-                        ask_all(library, collection, xquad.evenly(golds, arguments.limit), strategy)
-                    )
+                    rows = asyncio.run(ask_all(library, collection, xquad.evenly(golds, arguments.limit), strategy))
                     print(f"| {strategy} | {length} | {line(rows)} |", flush=True)
 
 
