@@ -14,12 +14,13 @@ from rag.languages import language_by_script
 from rag.matching import Piece, Similarity
 from rag.sentences import sentence_spans
 from rag.supporting import Judge
-from rag.types import Citation, Evidence
+from rag.types import Answer, Citation, Evidence
 
 PageOf = Callable[[Evidence, int], int | None]
 """(passage, document offset) to the page there."""
 
-_MARKER = re.compile(r"[\[【]\s*(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\s*[\]】]")
+_MARKER = re.compile(r"[\[【]\s*(\d+(?:\s*[,;]\s*\d+)*)\s*[\]】]")
+_PRINTED = re.compile(r"\[(\d+)\]")
 _OPENING = "[【"
 _LONGEST_MARKER = 40
 _LINE = re.compile(r"[^\n]+")
@@ -64,6 +65,32 @@ class MarkerFilter:
             return held
         named = (int(number) for number in re.findall(r"\d+", marker.group(1)))
         return "".join(f"[{number}]" for number in named if number in self._valid)
+
+
+class Renumbering:
+    """Evidence numbers, which run through a conversation, to numbers by first use in one answer: presentation only.
+
+    Text is given as ``MarkerFilter`` lets it through, where no marker is ever cut in two.
+    """
+
+    def __init__(self) -> None:
+        self._shown: dict[int, int] = {}
+
+    def text(self, delta: str) -> str:
+        return _PRINTED.sub(lambda marker: f"[{self.number(int(marker[1]))}]", delta)
+
+    def number(self, marker: int) -> int:
+        """The reader's number; the next one for a marker that was not seen before."""
+        return self._shown.setdefault(marker, len(self._shown) + 1)
+
+
+def numbers_for_readers(answer: Answer) -> dict[int, int]:
+    """Each cited evidence number to the reader's: those printed in the text first, then those found afterwards."""
+    cited = {citation.marker for citation in answer.citations}
+    order = dict.fromkeys(int(number) for number in _PRINTED.findall(answer.text))
+    for citation in sorted(answer.citations, key=lambda citation: citation.answer_start):
+        order.setdefault(citation.marker)
+    return {number: place for place, number in enumerate(order, start=1) if number in cited}
 
 
 @dataclass(frozen=True, slots=True)

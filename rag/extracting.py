@@ -18,8 +18,11 @@ _PASSAGE_WEIGHT = 0.15
 _PIECES_JUDGED = 64
 """Those with the most of the question's terms: a whole document holds thousands, and each takes an embedding."""
 _FURTHER_SHARE = 0.6
-"""A further sentence is given only when it scores at least this share of the first. On the train half of XQuAD's articles
-and the sample's train split, 0.5 to 0.65 lose a point at most of what two whole sentences hold, 0.85 lost six."""
+"""A further sentence is given only when it scores at least this share of the first.
+
+On the train half of XQuAD's articles and the sample's train split, 0.5 to 0.65 lose a point at most of what two whole
+sentences hold; 0.85 lost six.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from rag.supporting.objections import objection
 from rag.types import Evidence
 
 # Chosen on claims made by rule of the train half of XQuAD's articles: tests/benchmarks/quality/citations.py.
+_MIN_OWN_COVERAGE = 0.5
+"""Of the piece alone; what the sentence before it says, which it may refer back to, is not missed in the others."""
 _MIN_COVERAGE = 0.7
 _MIN_COVERAGE_OF_ANSWER = 0.65
 _MIN_COVERAGE_OF_ADDED = 0.8
@@ -78,13 +80,23 @@ class Judge:
         best = max(judged, key=lambda index: (index in holding, scores[index]))
         return self._pieces[best], best in holding
 
-    def _covers(self, matcher: TermMatcher, index: int, coverage: float, content: frozenset[str]) -> bool:
+    def _covers(self, matcher: TermMatcher, index: int, own: float, content: frozenset[str]) -> bool:
+        if own < _MIN_OWN_COVERAGE:
+            return False
+        context = self._contexts[self._pieces[index].evidence.number] | self._before(index)
+        coverage = matcher.coverage_beside(index, context, content)
         if self._asked is None:
             return coverage >= _MIN_COVERAGE
-        context = self._contexts[self._pieces[index].evidence.number]
         added = content - self._asked
         says_new = not added - context or matcher.coverage_beside(index, context, added) >= _MIN_COVERAGE_OF_ADDED
         return coverage >= _MIN_COVERAGE_OF_ANSWER and says_new
+
+    def _before(self, index: int) -> frozenset[str]:
+        """The terms of the sentence before the piece in its passage."""
+        piece = self._pieces[index]
+        if index == 0 or self._pieces[index - 1].evidence is not piece.evidence or piece.header is not None:
+            return frozenset()
+        return frozenset(analyze(self._texts[index - 1], self._languages[index - 1]))
 
     def _entailing(self, claim: str, ranked: Sequence[int], coverages: Sequence[float]) -> set[int]:
         assert self._entailment is not None

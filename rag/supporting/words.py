@@ -88,7 +88,8 @@ FUNCTION_WORDS = _set(
     "каждого не более менее"
 )
 ORDER_WORDS = _set(
-    "first before after least most less more up over under above below max maximum min minimum до после перед более менее"
+    "first before after least most less more up over under above below max maximum min minimum "
+    "до после перед более менее"
 )
 """Those function words that tell where, when or how much: one in another's place says something else."""
 CHINESE_FUNCTION = re.compile(

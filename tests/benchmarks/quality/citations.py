@@ -5,9 +5,9 @@
 A claim names its passage with a marker (``claims.py`` says how claims are made). A citation is right when it is marked
 supported, the claim holds, and the quote overlaps the sentence that the claim was made of. Precision is over citations
 that are marked supported, recall over claims that hold; both weigh every kind of claim by its count, and the table by
-kind shows the share that was marked supported. The checker knows the question in the answer flow, so that is measured,
-too. Attribution is the same without a marker, among all passages of the article. Intervals are a bootstrap over whole articles or question groups. Without DOMAINQA_BENCH_DATA the sample
-corpus's train and dev questions alone are measured.
+kind shows the share that was marked supported. In the answer flow the checker knows the question, so that is measured,
+too. Attribution is the same without a marker, among all passages of the article. Intervals are a bootstrap over whole
+articles or question groups. Without DOMAINQA_BENCH_DATA the sample corpus's train and dev questions alone are measured.
 """
 
 import argparse

@@ -83,10 +83,10 @@ _NEGATIONS: dict[str, list[tuple[str, str]]] = {
 }
 _OPPOSITES: dict[str, list[tuple[str, str]]] = {
     "en": [
-        ("before", "after"), ("increase", "decrease"), ("increased", "decreased"), ("above", "below"), ("first", "last"),
-        ("largest", "smallest"), ("highest", "lowest"), ("more", "fewer"), ("north", "south"), ("northern", "southern"),
-        ("east", "west"), ("eastern", "western"), ("won", "lost"), ("open", "close"), ("maximum", "minimum"),
-        ("most", "least"), ("early", "late"),
+        ("before", "after"), ("increase", "decrease"), ("increased", "decreased"), ("above", "below"),
+        ("first", "last"), ("largest", "smallest"), ("highest", "lowest"), ("more", "fewer"), ("north", "south"),
+        ("northern", "southern"), ("east", "west"), ("eastern", "western"), ("won", "lost"), ("open", "close"),
+        ("maximum", "minimum"), ("most", "least"), ("early", "late"),
     ],
     "ru": [
         ("перед", "после"), ("до", "после"), ("больше", "меньше"), ("первый", "последний"), ("выше", "ниже"),
