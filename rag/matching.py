@@ -166,6 +166,10 @@ class TermMatcher:
         )
         return covered / total
 
+    def terms(self, index: int) -> Collection[str]:
+        """The query's terms as the text's language stems them."""
+        return self._weights[self._languages[index]].keys()
+
     def coverage_beside(self, index: int, context_terms: Collection[str], only: Collection[str]) -> float:
         """In [0, 1], of the terms in ``only`` that the context doesn't account for; 0 where there are none."""
         text = self._texts[index]

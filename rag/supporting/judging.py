@@ -16,10 +16,11 @@ from rag.supporting.objections import objection
 from rag.types import Evidence
 
 # Chosen on claims made by rule of the train half of XQuAD's articles: tests/benchmarks/quality/citations.py.
-_MIN_OWN_COVERAGE = 0.5
-"""Of the piece alone; what the sentence before it says, which it may refer back to, is not missed in the others."""
 _MIN_COVERAGE = 0.7
-_MIN_COVERAGE_OF_ANSWER = 0.65
+_MIN_OWN_COVERAGE = 0.5
+"""Where the question is known: of the piece alone. What the question says may stand in the sentence before the piece,
+to which it refers back; what the claim adds may not.
+"""
 _MIN_COVERAGE_OF_ADDED = 0.8
 _MIN_COVERAGE_TO_ASK = 0.3
 _PIECES_JUDGED = 32
@@ -81,15 +82,14 @@ class Judge:
         return self._pieces[best], best in holding
 
     def _covers(self, matcher: TermMatcher, index: int, own: float, content: frozenset[str]) -> bool:
-        if own < _MIN_OWN_COVERAGE:
-            return False
-        context = self._contexts[self._pieces[index].evidence.number] | self._before(index)
-        coverage = matcher.coverage_beside(index, context, content)
         if self._asked is None:
-            return coverage >= _MIN_COVERAGE
-        added = content - self._asked
-        says_new = not added - context or matcher.coverage_beside(index, context, added) >= _MIN_COVERAGE_OF_ADDED
-        return coverage >= _MIN_COVERAGE_OF_ANSWER and says_new
+            return own >= _MIN_COVERAGE
+        context = self._contexts[self._pieces[index].evidence.number]
+        added = (content - self._asked).intersection(matcher.terms(index))
+        if added - context and matcher.coverage_beside(index, context, added) < _MIN_COVERAGE_OF_ADDED:
+            return False
+        beside = matcher.coverage_beside(index, context | self._before(index), content)
+        return own >= _MIN_OWN_COVERAGE and beside >= _MIN_COVERAGE
 
     def _before(self, index: int) -> frozenset[str]:
         """The terms of the sentence before the piece in its passage."""

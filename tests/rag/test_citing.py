@@ -40,8 +40,11 @@ NO_EMBEDDER = Similarity(FakeEmbedder(), ["none"])
 EVIDENCE = [passage(1, OIL), passage(2, SEAL, 7)]
 
 
+ASKED = "What does the seal kit cost, and may oils be mixed?"
+
+
 def cited(text: str) -> Cited:
-    return cite(text, EVIDENCE, Similarity(FakeEmbedder()), lambda evidence, offset: 4)
+    return cite(text, EVIDENCE, Similarity(FakeEmbedder()), lambda evidence, offset: 4, question=ASKED)
 
 
 def answer_of(text: str, found: Cited) -> Answer:
