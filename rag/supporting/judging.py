@@ -15,8 +15,8 @@ from rag.supporting.clauses import content_terms
 from rag.supporting.objections import objection
 from rag.types import Evidence
 
-# Chosen on claims made by rule of XQuAD, beside the sample's train and dev questions, where precision passes 0.9 in all
-# three languages: tests/benchmarks/quality/citations.py.
+# Chosen on claims made by rule of XQuAD, beside the sample's train and dev questions, where precision on that mix of
+# claims passes 0.9 in all three languages (it is lower on the hardest kinds): tests/benchmarks/quality/citations.py.
 _MIN_COVERAGE = 0.7
 _MIN_OWN_COVERAGE = 0.5
 """Where the question is known: of the piece alone. What the question says may stand in the sentence before the piece,
