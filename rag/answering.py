@@ -23,7 +23,7 @@ from rag.composing import compose, everything, prompt_of
 from rag.config import Settings
 from rag.errors import NotFoundError, UsageError
 from rag.extracting import Excerpt, extract
-from rag.interfaces import ChatModel, Retriever, RetrievesInSteps
+from rag.interfaces import ChatModel, Entailment, Retriever, RetrievesInSteps
 from rag.languages import is_text
 from rag.matching import Piece, Similarity
 from rag.question import Question, Run
@@ -66,6 +66,7 @@ class Answerer:
         similarity: Callable[[], Similarity],
         chat_model: Callable[[], ChatModel],
         adapters: KnownAdapters | None = None,
+        entailment: Callable[[], Entailment] | None = None,
     ) -> None:
         """The callables are asked when first needed: an extractive answer loads no chat model."""
         self._settings = settings
@@ -74,6 +75,7 @@ class Answerer:
         self._similarity = similarity
         self._chat_model = chat_model
         self._adapters = adapters or KnownAdapters(settings.generation.adapters)
+        self._entailment = entailment
         self._rewriter = ModelRewriter()
         self._threads = ThreadPoolExecutor(settings.server.threads, thread_name_prefix="answering")
 
@@ -301,7 +303,15 @@ class Answerer:
     def _cite(self, run: Run, text: str) -> tuple[Cited, tuple[Conflict, ...]]:
         with run.timed("citing"):
             weights = run.retriever.term_weights(text) if run.retriever is not None else None
-            cited = cite(text, run.citable, self._similarity(), run.reader.page, weights)
+            cited = cite(
+                text,
+                run.citable,
+                self._similarity(),
+                run.reader.page,
+                weights,
+                run.query,
+                None if self._entailment is None else self._entailment(),
+            )
         passages = {item.number: item for item in run.citable}
         used = [
             Piece(passages[each.marker], each.start, each.end, each.quote) for each in cited.citations if each.supported

@@ -10,7 +10,7 @@ from rag.answering import STRATEGIES, Answerer
 from rag.catalog import Catalog
 from rag.config import Settings
 from rag.errors import DomainQAError, EngineUnavailableError
-from rag.interfaces import AdapterSource, ChatModel, Embedder, ModelServer, Reranker, Retriever
+from rag.interfaces import AdapterSource, ChatModel, Embedder, Entailment, ModelServer, Reranker, Retriever
 from rag.matching import Similarity
 from rag.models import default_cache, resolve
 from rag.question import Question
@@ -60,6 +60,7 @@ class Library:
         self._reranker = reranker
         self._server = server
         self._similarity: Similarity | None = None
+        self._entailment: Entailment | None = None
         self._retrievers: dict[int, Retriever] = {}
         self._lock = Lock()
         # Held for as long as a model loads, so what is loaded already is never asked for under it. One for both models:
@@ -67,7 +68,13 @@ class Library:
         self._loading = Lock()
         self.adapters = KnownAdapters(settings.generation.adapters, adapters)
         self.answerer = Answerer(
-            settings, self.catalog, self.retriever, self.similarity, self.chat_model, self.adapters
+            settings,
+            self.catalog,
+            self.retriever,
+            self.similarity,
+            self.chat_model,
+            self.adapters,
+            self.entailment if settings.answering.entailment_model is not None else None,
         )
 
     # --- parts ------------------------------------------------------------------------------------
@@ -132,6 +139,22 @@ class Library:
             if self._similarity is None:
                 self._similarity = Similarity(embedder, self.settings.embedding.languages)
             return self._similarity
+
+    def entailment(self) -> Entailment:
+        """The configured model of natural language inference."""
+        settings = self.settings.answering
+        assert settings.entailment_model is not None
+        if self._entailment is None:
+            with self._loading:
+                if self._entailment is None:
+                    from rag.entailing import CrossEncoderEntailment
+
+                    folder = resolve(settings.entailment_model, default_cache(), lambda update: self._note(str(update)))
+                    self._note(f"loading {settings.entailment_model}")
+                    self._entailment = CrossEncoderEntailment(
+                        folder, settings.entailment_model, settings.min_entailment, self.settings.embedding.device
+                    )
+        return self._entailment
 
     def retriever(self, collection: Collection) -> Retriever:
         from rag.index.snapshot import IndexReader

@@ -7,27 +7,24 @@ evidence afterwards where it supports them, and the citation says so.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from rag.analysis import analyze
+from rag.interfaces import Entailment
 from rag.languages import language_by_script
-from rag.matching import Piece, Similarity, TermMatcher, pieces_of
+from rag.matching import Piece, Similarity
 from rag.sentences import sentence_spans
-from rag.supporting import objection
-from rag.types import Citation, Evidence
+from rag.supporting import Judge
+from rag.types import Answer, Citation, Evidence
 
 PageOf = Callable[[Evidence, int], int | None]
 """(passage, document offset) to the page there."""
 
-_MARKER = re.compile(r"[\[【]\s*(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\s*[\]】]")
+_MARKER = re.compile(r"[\[【]\s*(\d+(?:\s*[,;]\s*\d+)*)\s*[\]】]")
+_PRINTED = re.compile(r"\[(\d+)\]")
 _OPENING = "[【"
 _LONGEST_MARKER = 40
 _LINE = re.compile(r"[^\n]+")
 _LEADING_MARKERS = re.compile(r"(?:\s*\[\d+\])+")
-_MIN_COVERAGE = 0.5
-_MIN_COSINE = 0.6
-_MIN_COVERAGE_WITH_COSINE = 0.3
-_PIECES_JUDGED = 32
-"""Of each group of passages, those that cover most: a whole document holds thousands, and each takes an embedding."""
 
 
 class MarkerFilter:
@@ -70,6 +67,32 @@ class MarkerFilter:
         return "".join(f"[{number}]" for number in named if number in self._valid)
 
 
+class Renumbering:
+    """Evidence numbers, which run through a conversation, to numbers by first use in one answer: presentation only.
+
+    Text is given as ``MarkerFilter`` lets it through, where no marker is ever cut in two.
+    """
+
+    def __init__(self) -> None:
+        self._shown: dict[int, int] = {}
+
+    def text(self, delta: str) -> str:
+        return _PRINTED.sub(lambda marker: f"[{self.number(int(marker[1]))}]", delta)
+
+    def number(self, marker: int) -> int:
+        """The reader's number; the next one for a marker that was not seen before."""
+        return self._shown.setdefault(marker, len(self._shown) + 1)
+
+
+def numbers_for_readers(answer: Answer) -> dict[int, int]:
+    """Each cited evidence number to the reader's: those printed in the text first, then those found afterwards."""
+    cited = {citation.marker for citation in answer.citations}
+    order = dict.fromkeys(int(number) for number in _PRINTED.findall(answer.text))
+    for citation in sorted(answer.citations, key=lambda citation: citation.answer_start):
+        order.setdefault(citation.marker)
+    return {number: place for place, number in enumerate(order, start=1) if number in cited}
+
+
 @dataclass(frozen=True, slots=True)
 class Cited:
     """``supported``: every sentence has a citation that supports it. ``None`` for a text without sentences."""
@@ -93,22 +116,27 @@ def cite(
     similarity: Similarity,
     page_of: PageOf,
     term_weights: Mapping[str, float] | None = None,
+    question: str | None = None,
+    entailment: Entailment | None = None,
 ) -> Cited:
     """Tie each sentence to the best piece of each passage it names, or of all where it names none.
 
     ``term_weights`` says how rare the text's terms are in the collection; without, their rarity in the evidence counts.
+    With the ``question`` it is known what a sentence adds to it, and that above all must stand in the piece. With
+    ``entailment`` a model has the last word on pieces that nothing speaks against.
     """
     sentences = _sentences(text)
     if not sentences:
         return Cited((), None)
-    passages = {passage.number: _Pieces([passage], term_weights) for passage in evidence}
-    anywhere = _Pieces(evidence, term_weights)
+    judge = partial(Judge, similarity=similarity, term_weights=term_weights, question=question, entailment=entailment)
+    passages = {passage.number: judge([passage]) for passage in evidence}
+    anywhere = judge(evidence)
     citations: list[Citation] = []
     supported = True
     for sentence in sentences:
         attributed = not sentence.markers
         candidates = [passages[marker] for marker in sentence.markers if marker in passages] or [anywhere]
-        found = [match for pieces in candidates if (match := pieces.best(sentence.bare, similarity)) is not None]
+        found = [match for pieces in candidates if (match := pieces.best(sentence.bare)) is not None]
         supported = supported and any(holds for _, holds in found)
         citations += [
             _citation(piece, sentence.start, sentence.end, page_of, supported=holds, attributed=attributed)
@@ -151,45 +179,6 @@ def _citation(piece: Piece, start: int, end: int, page_of: PageOf, *, supported:
         answer_start=start,
         answer_end=end,
     )
-
-
-class _Pieces:
-    """The pieces of some passages, ready to be compared with one sentence after another."""
-
-    def __init__(self, evidence: Sequence[Evidence], term_weights: Mapping[str, float] | None) -> None:
-        self._pieces = [piece for passage in evidence for piece in pieces_of(passage)]
-        self._texts = [piece.readable for piece in self._pieces]
-        self._languages = [piece.evidence.language for piece in self._pieces]
-        self._contexts = {
-            passage.number: set(analyze(f"{passage.title}\n{passage.context}", passage.language))
-            for passage in evidence
-        }
-        self._weights = term_weights
-
-    def best(self, sentence: str, similarity: Similarity) -> tuple[Piece, bool] | None:
-        """The piece that matches best, a supporting one before any other, and whether it supports the sentence."""
-        matcher = TermMatcher(sentence, self._texts, self._languages, self._weights)
-        coverages = [
-            matcher.coverage_beside(index, self._contexts[piece.evidence.number])
-            for index, piece in enumerate(self._pieces)
-        ]
-        judged = sorted(range(len(self._pieces)), key=lambda index: -coverages[index])[:_PIECES_JUDGED]
-        cosines = similarity.cosines(sentence, [self._texts[index] for index in judged], is_question=False)
-        best: tuple[bool, float] | None = None
-        best_piece: Piece | None = None
-        for place, index in enumerate(judged):
-            piece, cosine = self._pieces[index], None if cosines is None else float(cosines[place])
-            holds = _is_close(coverages[index], cosine) and objection(sentence, piece) is None
-            rank = (holds, coverages[index] + (cosine or 0.0))
-            if best is None or rank > best:
-                best, best_piece = rank, piece
-        return None if best is None or best_piece is None else (best_piece, best[0])
-
-
-def _is_close(coverage: float, cosine: float | None) -> bool:
-    if coverage >= _MIN_COVERAGE:
-        return True
-    return cosine is not None and cosine >= _MIN_COSINE and coverage >= _MIN_COVERAGE_WITH_COSINE
 
 
 def _sentences(text: str) -> list[_Sentence]:

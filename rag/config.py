@@ -264,6 +264,11 @@ class AnsweringSettings(_Settings):
     """The same for hits that only the lexical channel found, whose score is lower."""
     max_sentences: int = Field(default=2, ge=1)
     """Sentences of an extractive answer."""
+    entailment_model: str | None = None
+    """A cross-encoder for natural language inference that has the last word on whether a passage supports a sentence;
+    without one it is told by comparing words, numbers, units, names and negations. Loaded when first needed."""
+    min_entailment: float = Field(default=0.5, ge=0, le=1)
+    """The least probability of entailment that counts as support."""
     rewriting: Literal["rules", "model"] = "rules"
     """How a follow-up becomes a question that stands alone. `rules`: with the questions before it. `model`: by the
     served model, held to a JSON schema; the rules stand in where the server can't or the model's text won't do."""

@@ -17,8 +17,12 @@ _CONTEXT_WEIGHT = 0.8
 _PASSAGE_WEIGHT = 0.15
 _PIECES_JUDGED = 64
 """Those with the most of the question's terms: a whole document holds thousands, and each takes an embedding."""
-_FURTHER_SHARE = 0.85
-"""A further sentence is given only when it scores at least this share of the first."""
+_FURTHER_SHARE = 0.6
+"""A further sentence is given only when it scores at least this share of the first.
+
+On every second article of XQuAD, ranked by words alone, 0.5 and 0.6 lose a point at most of what two whole sentences
+hold, 0.7 up to three and 0.85 five to seven.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,14 @@ class Reranker(Protocol):
         ...
 
 
+class Entailment(Protocol):
+    """A model of natural language inference."""
+
+    def entails(self, premises: Sequence[str], claim: str) -> list[bool]:
+        """For each premise, whether the claim follows from it alone; in the order given."""
+        ...
+
+
 class TokenCounter(Protocol):
     """Counts in the served model's own tokens."""
 

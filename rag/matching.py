@@ -166,9 +166,14 @@ class TermMatcher:
         )
         return covered / total
 
-    def coverage_beside(self, index: int, context_terms: Collection[str]) -> float:
-        """In [0, 1], of those terms only that the context doesn't account for."""
-        text, weights = self._texts[index], self._weights[self._languages[index]]
+    def terms(self, index: int) -> Collection[str]:
+        """The query's terms as the text's language stems them."""
+        return self._weights[self._languages[index]].keys()
+
+    def coverage_beside(self, index: int, context_terms: Collection[str], only: Collection[str]) -> float:
+        """In [0, 1], of the terms in ``only`` that the context doesn't account for; 0 where there are none."""
+        text = self._texts[index]
+        weights = {term: weight for term, weight in self._weights[self._languages[index]].items() if term in only}
         covered = sum(weight for term, weight in weights.items() if term in text)
         missing = sum(weight for term, weight in weights.items() if term not in text and term not in context_terms)
         return covered / (covered + missing) if covered else 0.0

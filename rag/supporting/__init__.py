@@ -1,5 +1,6 @@
-"""Can a piece of the evidence support a claim? What can be told without a model, by comparing the two."""
+"""Can a piece of the evidence support a claim? What can be told by comparing the two, without a model if need be."""
 
+from rag.supporting.judging import Judge
 from rag.supporting.objections import objection
 
-__all__ = ["objection"]
+__all__ = ["Judge", "objection"]

@@ -19,6 +19,7 @@ from rag.supporting.words import (
     BOUNDS_BEHIND,
     CHINESE_BOUND,
     CHINESE_DIGITS,
+    CHINESE_FUNCTION,
     CHINESE_NOT,
     CHINESE_NUMBER,
     COMPARING,
@@ -26,6 +27,7 @@ from rag.supporting.words import (
     FUNCTION_WORDS,
     JOINING,
     NEGATIONS,
+    ORDER_WORDS,
     PER,
     RANGE,
     SPELLED,
@@ -39,6 +41,8 @@ _TOKEN = re.compile(
     rf"|(?P<word>[{_L}][{_L}\d]*(?:[-/._·'][{_L}\d]+)*)"
     r"|(?P<signs>[\u3400-\u9fff]+)|(?P<word_or_mark>°[CFС]?|[^\W\d_]+|[^\w\s]|\n)"
 )
+NOT = "¬"
+"""Stands for every negation in a sequence: which word negates makes no difference."""
 _LONGEST_TEXT = 4000
 _LIST_MARK = re.compile(r"(?:[-*+•–]|\d{1,3}[.)])\s+")
 _CHINESE_PART = re.compile(
@@ -97,6 +101,8 @@ class Reading:
     numbers: tuple[Number, ...]
     codes: frozenset[str]
     names: frozenset[str]
+    sequence: tuple[str, ...]
+    """Stems, numbers, codes, units and negations in order, with repeats."""
 
     @property
     def anchors(self) -> frozenset[str]:
@@ -134,7 +140,32 @@ def read(text: str, language: str | None) -> Reading:
         tuple(number for clause in clauses for number in clause.numbers),
         frozenset().union(*(clause.codes for clause in clauses)),
         frozenset().union(*(clause.names for clause in clauses)),
+        tuple(_sequence(tokens, language)),
     )
+
+
+def content_terms(text: str, language: str | None) -> frozenset[str]:
+    """The terms that say what a text is about: no function words, units or negations, which are compared otherwise."""
+    return frozenset(read(text, language).sequence)
+
+
+def _sequence(tokens: Iterable[_Token], language: str | None) -> Iterator[str]:
+    for token in tokens:
+        if token.kind in ("number", "code"):
+            yield token.text
+        elif token.kind == "unit":
+            yield _unit_of(token.text) or token.text
+        elif token.kind == "signs":
+            marked = CHINESE_NOT.sub(NOT, CHINESE_BOUND.sub(lambda bound: bound[0].replace("不", "非"), token.text))
+            for part in re.split(f"({NOT})", marked):
+                pairs = [NOT] if part == NOT else analyze(part, language)
+                yield from (pair for pair in pairs if not CHINESE_FUNCTION.search(pair))
+        elif token.kind == "word":
+            word = token.text.casefold()
+            if word in NEGATIONS or word.endswith("n't") or FORBIDDING.match(word):
+                yield NOT
+            elif word not in BETWEEN and word not in FUNCTION_WORDS - ORDER_WORDS:
+                yield from analyze(token.text, language)
 
 
 def _tokens(text: str) -> list[_Token]:

@@ -11,7 +11,8 @@ from functools import lru_cache
 
 from rag.analysis import analyze
 from rag.matching import Piece, ordered_identifiers
-from rag.supporting.clauses import Clause, Reading, read
+from rag.supporting.alignment import changes
+from rag.supporting.clauses import NOT, Clause, Reading, read
 from rag.supporting.words import OPPOSED_BOUNDS, OPPOSITES
 
 _CHARACTERS_BEFORE = 20_000
@@ -33,6 +34,7 @@ def objection(claim: str, piece: Piece) -> str | None:
         or _placing_objection(said, given)
         or _negation_objection(said, given, context)
         or _opposite_objection(said, given)
+        or _exchange_objection(said, given)
     )
 
 
@@ -185,6 +187,22 @@ def _opposite_objection(said: Reading, given: Reading) -> str | None:
             if others and all(_has_only(one, other, text) and _has_only(other, one, theirs) for theirs in others):
                 return "the opposite is there"
     return None
+
+
+def _exchange_objection(said: Reading, given: Reading) -> str | None:
+    """Other words, or another order of names, where nearly all the rest was copied."""
+    found = changes(given.sequence, said.sequence)
+    names = said.names | given.names
+    for change in found:
+        if NOT in change.new and NOT not in change.old:
+            return "the claim alone is negated"
+        if NOT in change.old and NOT not in change.new and (change.new or len(change.old) == 1):
+            return "the claim leaves a negation out"
+        named = not names.isdisjoint((*change.old, *change.new))
+        if change.new and change.old and (named or len(change.new) == len(change.old)):
+            return f"{change.new[0]} stands in place of {change.old[0]}"
+    moved = {term for change in found for term in change.old} & {term for change in found for term in change.new}
+    return f"{min(moved & names)} has another place" if moved & names else None
 
 
 def _has_only(one: re.Pattern[str], other: re.Pattern[str], text: str) -> bool:

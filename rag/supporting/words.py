@@ -87,6 +87,15 @@ FUNCTION_WORDS = _set(
     "below max maximum min minimum в на с по для из к от до при что это как через после перед каждый каждые каждую "
     "каждого не более менее"
 )
+ORDER_WORDS = _set(
+    "first before after least most less more up over under above below max maximum min minimum "
+    "до после перед более менее"
+)
+"""Those function words that tell where, when or how much: one in another's place says something else."""
+CHINESE_FUNCTION = re.compile(
+    "[的了在是为和与及或也都则即其之并而且只被将把每至要应须会能可以对于从到由使给个次就还又很这那该]"
+)
+"""A pair of signs with one of these may be worded otherwise and say the same."""
 BOUNDS = tuple(
     (bound, re.compile("|".join(patterns)))
     for bound, *patterns in (

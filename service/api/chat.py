@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from fastapi import APIRouter, Request, Response
 
+from rag.citing import numbers_for_readers
 from rag.errors import DomainQAError
 from rag.question import Question
 from rag.types import Answer, Finished, TextDelta, Usage
@@ -189,6 +190,7 @@ def _usage(usage: Usage) -> UsageOut:
 
 def provenance_of(question: Question, answer: Answer, *, traced: bool) -> Provenance:
     """The extension's payload, with its trace where that was asked for."""
+    numbers = numbers_for_readers(answer)
     return Provenance(
         abstained=answer.abstained,
         supported=answer.supported,
@@ -200,6 +202,7 @@ def provenance_of(question: Question, answer: Answer, *, traced: bool) -> Proven
         citations=[
             CitationOut(
                 marker=each.marker,
+                number=numbers[each.marker],
                 document=each.source,
                 document_id=each.document_id,
                 title=each.title,

@@ -101,7 +101,8 @@ class ChatRequest(BaseModel):
 class CitationOut(Wire):
     """A sentence of the answer tied to a verbatim span of a document. Offsets are code points, half-open."""
 
-    marker: int = Field(description="The number printed in the answer as `[marker]`.")
+    marker: int = Field(description="The number printed in the answer as `[marker]`; it runs through a conversation.")
+    number: int = Field(description="The number to show to readers: 1 for the source that this answer uses first.")
     document: str = Field(description="The document's source path.")
     document_id: str
     title: str

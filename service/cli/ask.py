@@ -75,6 +75,9 @@ def ask(
 
 
 async def _answer(asking: session.Session, question: "Question", show: Callable[[str], None] | None) -> Answer:
+    from rag.citing import Renumbering
+
+    shown = Renumbering()
     with Waiting("searching") as waiting:
         library = asking.open(waiting.say)
         try:
@@ -85,7 +88,7 @@ async def _answer(asking: session.Session, question: "Question", show: Callable[
                             waiting.say(f"answering from {len(evidence)} passages")
                         case TextDelta(text) if show is not None:
                             waiting.stop()
-                            show(text)
+                            show(shown.text(text))
                         case Finished(answer):
                             return answer
         finally:
@@ -112,6 +115,8 @@ class _Stream:
 
 
 def _print_sources(answer: Answer) -> None:
+    from rag.citing import numbers_for_readers
+
     console = output.stdout()
     notes = list(_notes(answer))
     if notes:
@@ -122,7 +127,9 @@ def _print_sources(answer: Answer) -> None:
         console.print()
         console.print(Text("Sources", style="bold"))
     # A source that several sentences rest on is listed once.
-    lines = [_source(citation) for citation in answer.citations]
+    numbers = numbers_for_readers(answer)
+    ordered = sorted(answer.citations, key=lambda citation: numbers[citation.marker])
+    lines = [_source(citation, numbers[citation.marker]) for citation in ordered]
     for line in {line.plain: line for line in lines}.values():
         console.print(Padding(line, _INDENT, expand=False))
     # Our own abstention names them already, a model's doesn't.
@@ -152,8 +159,8 @@ def _notes(answer: Answer) -> list[str]:
     return notes
 
 
-def _source(citation: Citation) -> Text:
-    line = Text(f"[{citation.marker}] ")
+def _source(citation: Citation, number: int) -> Text:
+    line = Text(f"[{number}] ")
     line.append(output.one_line(citation.title), style="bold")
     if citation.page is not None:
         line.append(f", page {citation.page}")
@@ -182,12 +189,16 @@ def _print_cost(answer: Answer) -> None:
 
 
 def _as_json(answer: Answer) -> output.Json:
+    from rag.citing import numbers_for_readers
+
+    numbers = numbers_for_readers(answer)
     return {
         "answer": answer.text,
         "abstained": answer.abstained,
         "citations": [
             {
                 "marker": citation.marker,
+                "number": numbers[citation.marker],
                 "document": citation.source,
                 "title": citation.title,
                 "page": citation.page,

@@ -9,6 +9,7 @@ export class Exchange {
     this.openSource = openSource;
     this.askAgain = askAgain;
     this.text = "";
+    this.shown = new Map();
     this.body = element("div", { class: "text" });
     this.working = element("p", { class: "working" }, element("span", { class: "pulse", "aria-hidden": "true" }), "Reading the documents…");
     this.after = element("div", { class: "after" });
@@ -20,7 +21,7 @@ export class Exchange {
     if (text === "") return;
     this.text += text;
     this.working.hidden = true;
-    this.body.append(text);
+    this.body.append(renumbered(text, this.shown));
   }
 
   // The end of a complete answer. Returns what a screen reader should be told.
@@ -95,7 +96,7 @@ export class Exchange {
   _marker(citation, details) {
     const place = citation.page === null ? "" : `, page ${citation.page}`;
     const doubt = citation.supported ? "" : " (does not support this sentence)";
-    const name = `Source ${citation.marker}: ${citation.title}${place}${doubt}`;
+    const name = `Source ${citation.number}: ${citation.title}${place}${doubt}`;
     return element(
       "button",
       {
@@ -105,7 +106,7 @@ export class Exchange {
         "aria-label": name,
         onclick: (event) => this._open(citation, details, event.currentTarget),
       },
-      String(citation.marker),
+      String(citation.number),
     );
   }
 
@@ -122,7 +123,7 @@ export class Exchange {
     return element(
       "button",
       { type: "button", class: "source", onclick: (event) => this._open(citation, details, event.currentTarget) },
-      element("span", { class: citation.supported ? "number" : "number unsupported" }, String(citation.marker)),
+      element("span", { class: citation.supported ? "number" : "number unsupported" }, String(citation.number)),
       element(
         "span",
         { class: "about" },
@@ -162,6 +163,7 @@ export class Exchange {
 
   _evidence(details) {
     if (details.evidence.length === 0) return;
+    const number = new Map(details.citations.map((each) => [each.marker, each.number]));
     const items = details.evidence.map((each) =>
       element(
         "li",
@@ -169,7 +171,7 @@ export class Exchange {
         element(
           "button",
           { type: "button", class: "passage", onclick: (event) => this._open(each, details, event.currentTarget) },
-          element("span", { class: "number plain" }, String(each.number)),
+          element("span", { class: "number plain" }, String(number.get(each.number) ?? "–")),
           `${each.title}${each.page === null ? "" : `, page ${each.page}`}`,
         ),
       ),
@@ -232,6 +234,15 @@ function markers(points) {
 const covers = (citation, offset) => citation.answer_start <= offset && offset <= citation.answer_end + 1;
 const clamp = (offset, points) => Math.min(Math.max(offset, 0), points.length);
 
+// Evidence numbers run through the conversation; readers see them in the order of their first use in this answer.
+// A piece of the stream never cuts a marker in two.
+function renumbered(text, shown) {
+  return text.replace(/\[([0-9]+)\]/g, (_, number) => {
+    if (!shown.has(number)) shown.set(number, shown.size + 1);
+    return `[${shown.get(number)}]`;
+  });
+}
+
 // The citation that a printed marker stands for: that of its own sentence, else the closest one before it.
 function nearest(citations, number, offset) {
   const same = citations.filter((each) => each.marker === number);
@@ -240,7 +251,7 @@ function nearest(citations, number, offset) {
 }
 
 function sources(citations) {
-  const ordered = [...citations].sort((a, b) => a.marker - b.marker || a.start - b.start);
+  const ordered = [...citations].sort((a, b) => a.number - b.number || a.start - b.start);
   return unique(ordered, (each) => `${each.marker} ${each.start} ${each.end} ${each.supported}`);
 }
 

@@ -1,15 +1,18 @@
 """Markers, attribution and support: nothing comes out that has no source."""
 
+import itertools
+import random
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.citing import Cited, MarkerFilter, cite
+from rag.citing import Cited, MarkerFilter, Renumbering, cite, numbers_for_readers
 from rag.fakes import FakeEmbedder
 from rag.matching import Similarity, pieces_of
-from rag.types import Evidence
+from rag.types import Answer, Evidence, Usage
 
 OIL = "The gear oil of the ZP-40/2 is changed every 2,000 operating hours. Never mix oils."
 SEAL = "The seal kit is ZP-1001. It costs 12.50 EUR."
@@ -37,8 +40,15 @@ NO_EMBEDDER = Similarity(FakeEmbedder(), ["none"])
 EVIDENCE = [passage(1, OIL), passage(2, SEAL, 7)]
 
 
+ASKED = "What does the seal kit cost, and may oils be mixed?"
+
+
 def cited(text: str) -> Cited:
-    return cite(text, EVIDENCE, Similarity(FakeEmbedder()), lambda evidence, offset: 4)
+    return cite(text, EVIDENCE, Similarity(FakeEmbedder()), lambda evidence, offset: 4, question=ASKED)
+
+
+def answer_of(text: str, found: Cited) -> Answer:
+    return Answer(text, False, "rag", "m", found.citations, (), (), found.supported, None, "stop", Usage(), {})
 
 
 def filtered(pieces: list[str], valid: list[int]) -> str:
@@ -174,3 +184,71 @@ def test_markers_in_other_digits_and_marks_inside_marks() -> None:
     assert filtered(["[" + " " * 60 + "1]"], [1]) == " " * 60 + "1]"
     assert filtered(["[1,]", "[,1]", "[]"], [1]) == "[1,][,1][]"
     assert filtered(["[", "7", ",", "1", "]", "["], [1]) == "[1]["
+
+
+def test_ten_thousand_texts_full_of_markers_stream_as_they_come_whole() -> None:
+    draw = random.Random(11)
+    parts = ["[", "]", "【", "】", "1", "2", "12", "007", "99999", ",", ";", " ", "\n", "a", "泵"]
+    parts += ["[1]", "[2, 9]", "【3】", "[[4]]"]
+    loose = re.compile(r"[\[【]\s*(\d+(?:\s*[,;]\s*\d+)*)\s*[\]】]")
+    for _ in range(10_000):
+        text = "".join(draw.choices(parts, k=draw.randrange(40)))
+        valid = draw.sample(range(1, 15), draw.randrange(6))
+        cuts = sorted(draw.randrange(len(text) + 1) for _ in range(draw.randrange(8)))
+        pieces = [text[start:end] for start, end in itertools.pairwise([0, *cuts, len(text)])]
+        markers, shown, read = MarkerFilter(valid), "", Renumbering()
+        renumbered = ""
+        for piece in pieces:
+            shown += (delta := markers.feed(piece))
+            renumbered += read.text(delta)
+            # Whatever a reader sees at any moment has no marker without a source.
+            named = [int(n) for group in loose.findall(shown) for n in re.findall(r"\d+", group)]
+            assert set(named) <= set(valid), (text, shown)
+            assert re.search(r"[\[【][\d\s,;]*$", shown) is None, (text, shown)
+        end = markers.flush()
+        shown, renumbered = shown + end, renumbered + read.text(end)
+        assert shown == filtered([text], valid)
+        assert renumbered == Renumbering().text(shown)
+        numbers = [int(n) for n in re.findall(r"\[(\d+)\]", renumbered)]
+        assert list(dict.fromkeys(numbers)) == list(range(1, len(set(numbers)) + 1))
+
+
+def test_readers_see_numbers_by_first_use_and_sources_found_afterwards_come_last() -> None:
+    text = "The seal kit is ZP-1001 [2]. Never mix oils [1]. The seal kit costs 12.50 EUR [2]."
+    answer = answer_of(text, cited(text))
+    assert numbers_for_readers(answer) == {2: 1, 1: 2}
+    assert Renumbering().text(text) == text.replace("[2]", "[#]").replace("[1]", "[2]").replace("[#]", "[1]")
+    text = "Never mix oils. The seal kit is ZP-1001 [2]."
+    assert numbers_for_readers(answer_of(text, cited(text))) == {2: 1, 1: 2}
+
+
+def test_what_an_answer_adds_to_its_question_must_stand_in_the_quote() -> None:
+    question = "Which oil of the ZP-40/2 is changed every 2,000 operating hours?"
+    right = "The gear oil of the ZP-40/2 is changed every 2,000 operating hours [1]."
+    wrong = "The motor grease of the ZP-40/2 is changed every 2,000 operating hours [1]."
+    for text, expected in ((right, True), (wrong, False)):
+        found = cite(text, EVIDENCE, NO_EMBEDDER, lambda *_: None, question=question)
+        assert found.supported is expected
+
+
+class Sceptic:
+    """Believes only what it was told to believe, and remembers what it was asked."""
+
+    def __init__(self, believed: str) -> None:
+        self.believed = believed
+        self.asked: list[str] = []
+
+    def entails(self, premises: Sequence[str], claim: str) -> list[bool]:
+        self.asked += premises
+        return [premise == self.believed for premise in premises]
+
+
+def test_a_model_of_entailment_has_the_last_word_but_is_not_asked_what_words_rule_out() -> None:
+    text = "Never mix the oils [1]."
+    for believed, expected in (("Never mix oils.", True), ("", False)):
+        model = Sceptic(believed)
+        assert cite(text, EVIDENCE, NO_EMBEDDER, lambda *_: None, entailment=model).supported is expected
+        assert "Never mix oils." in model.asked
+    model = Sceptic("It costs 12.50 EUR.")
+    assert cite("It costs 13.50 EUR [2].", EVIDENCE, NO_EMBEDDER, lambda *_: None, entailment=model).supported is False
+    assert model.asked == []

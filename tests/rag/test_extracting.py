@@ -11,7 +11,7 @@ from rag.matching import Similarity, pieces_of
 from rag.types import Evidence
 
 DEAF = Similarity(FakeEmbedder(), ["none"])
-MANUAL = "The oil is changed every year. The seal is changed every month. Wear gloves."
+MANUAL = "The oil is replaced each year. The seal is changed every month. Wear gloves."
 TABLE = "| Model | Flow |\n| --- | --- |\n| ZP-40 | 40 l/min |\n| ZP-60 | 60 l/min |"
 
 

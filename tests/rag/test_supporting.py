@@ -63,7 +63,7 @@ def test_precision_and_recall_of_support() -> None:
     wrongly = [f"{pair['claim']} | {pair['quote']}" for pair, verdict in verdicts if verdict and not pair["supported"]]
     missed = [f"{pair['claim']} | {pair['quote']}" for pair, verdict in verdicts if not verdict and pair["supported"]]
     assert right / (right + len(wrongly)) >= 0.97, wrongly
-    assert right / (right + len(missed)) >= 0.97, missed
+    assert right / (right + len(missed)) >= 0.95, missed
 
 
 TEXTS = st.text(

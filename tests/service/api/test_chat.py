@@ -58,6 +58,7 @@ async def test_whole_answer(client_for, scripts):
     details = response.json()["choices"][0]["message"]["domainqa"]
     assert details["citations"][0] == {
         "marker": 1,
+        "number": 1,
         "document": "pumps/zp-40.md",
         "document_id": "doc-1",
         "title": "ZP-40 manual",

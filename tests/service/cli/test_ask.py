@@ -50,7 +50,7 @@ def test_json_has_the_contract_s_fields_and_nothing_else_on_stdout(ask, scripts:
     assert value["usage"] == {"prompt_tokens": 100, "completion_tokens": 12, "cached_tokens": 64}
     first = value["citations"][0]
     assert set(first) == {
-        "marker", "document", "title", "page", "start", "end", "quote", "supported", "attributed",
+        "marker", "number", "document", "title", "page", "start", "end", "quote", "supported", "attributed",
     }  # fmt: skip
     assert scripts.document.text[first["start"] : first["end"]] == first["quote"]
     assert [each["supported"] for each in value["citations"]] == [True, False]
