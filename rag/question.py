@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from rag.interfaces import Retriever
 from rag.packing import Packed, contains
-from rag.types import Document, Evidence, Hit, Message, Prompt, Rewriting, Turn
+from rag.types import Document, Evidence, Hit, Judgement, Message, Prompt, Rewriting, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class Run:
     retriever: Retriever | None = None
     hits: tuple[Hit, ...] = ()
     term_weights: Mapping[str, float] = field(default_factory=dict)
+    judgement: Judgement | None = None
     shown: tuple[Evidence, ...] = ()
     """The evidence of earlier turns whose documents are still as they were: no other may be cited any longer."""
     prompt: Prompt | None = None

@@ -1,7 +1,7 @@
 """How an answer came about, for clients that ask for it: what was searched, found, left out, and read by the model."""
 
 from rag.types import Answer
-from service.api.schemas import ChannelOut, DroppedOut, TraceHit, TraceOut, TraceRewriting, TraceTokens
+from service.api.schemas import ChannelOut, DroppedOut, TraceHit, TraceJudgement, TraceOut, TraceRewriting, TraceTokens
 
 
 def trace_of(answer: Answer) -> TraceOut:
@@ -18,6 +18,14 @@ def trace_of(answer: Answer) -> TraceOut:
                 cached=rewriting.usage.cached_tokens,
                 completion=rewriting.usage.completion_tokens,
             ),
+        ),
+        judgement=None
+        if answer.judgement is None
+        else TraceJudgement(
+            probability=answer.judgement.probability,
+            threshold=answer.judgement.threshold,
+            signals=dict(answer.judgement.signals),
+            parts=dict(answer.judgement.parts),
         ),
         timings=dict(answer.timings),
         tokens=TraceTokens(
