@@ -6,7 +6,6 @@ known counts as any other word, and a question without a known kind of quantity 
 
 import re
 import unicodedata
-from collections.abc import Iterable
 
 from rag.supporting.words import UNIT_FORMS
 
@@ -24,43 +23,65 @@ _ASKING = re.compile(
     re.IGNORECASE,
 )
 
+_WHAT = r"\b(?:what|which)\b(?:\W+[\w-]+){0,5}?\W+"
+"""A noun is asked for where it stands soon behind what or which; elsewhere it only names a part."""
+_PART = r"(?!\W+(?:valves?|sensors?|switch\w*|gauges?|groups?|lists?|meters?|transmitters?|probes?|cables?|kits?)\b)"
+
 _QUANTITIES: tuple[tuple[str, str, str], ...] = (
-    # Kind, what asks for it, the units of an answer. The first that fits holds.
-    (
-        "money",
-        r"\b(?:costs?|prices?|priced|fees?|deposit|euros?|dollars?|pounds sterling|expensive|cheap)\b"
-        r"|\b(?:стоит|стоят|стоимост\w*|цен[аыуе]|ценой|залог\w*|евро)\b|价格|价钱|售价|多少钱|费用|单价|押金|欧元",
-        "EUR USD GBP RUB CNY",
-    ),
-    ("percent", r"\b(?:per ?cent|percentage|discount)\b|%|\bпроцент\w*|\bскидк\w*|百分|折扣", "%"),
-    ("sound", r"\b(?:loud|noisy|noise|sound|decibels?)\b|\bшум\w*|噪声|噪音|分贝", "dB"),
-    ("mass", r"\b(?:weighs?|weights?|mass|heavy)\b|\b(?:вес|веса|весит|весят|масс[аыу])\b|重量|多重", "kg g t"),
-    ("temperature", r"\btemperatures?\b|\bhow (?:hot|cold|warm)\b|\bтемператур\w*|温度", "degC degF deg"),
-    ("pressure", r"\bpressures?\b|\bдавлени\w*|压力(?=是|为|多|应|范围|上限|下限)", "bar mbar Pa kPa MPa psi"),
-    ("voltage", r"\bvoltages?\b|\bнапряжени\w*|电压", "V"),
-    ("frequency", r"\bfrequency\b|\bчастот\w*|频率", "Hz rpm"),
-    ("power", r"\bpower\b|\bмощност\w*|功率", "W kW"),
-    ("flow", r"\bflows?\b|\bрасход\w*|流量", "m3 l"),
-    (
-        "length",
-        r"\bhow (?:thick|wide|deep|tall|high|far|long (?:is|are))\b|\b(?:length|thickness|width|diameter|height)\b"
-        r"|\b(?:длин|толщин|ширин|высот)[аыуе]\b|\bдиаметр\w*|长度|厚度|宽度|直径|高度|多厚|多宽",
-        "mm cm m km",
-    ),
+    # Kind, what asks for it, the units of an answer. The first that fits holds, so the plainest ways to ask come first.
     (
         "time",
-        r"\bhow (?:long|often|soon)\b|\bhow many (?:seconds|minutes|hours|days|weeks|months|years)\b|\bintervals?\b"
-        r"|\bdelays?\b|\b(?:what|which) time\b|\bhow much time\b"
-        r"|\bкак (?:долго|часто)\b|\bсколько (?:секунд|минут|часов|дней|недель|месяцев|лет)\b|\bинтервал\w*"
-        r"|多久|多长时间|几[天年月小分]|多少[年天月小分]|间隔|周期",
-        "s min h d week month year",
+        r"\bhow (?:often|soon|far ahead|far in advance)\b"
+        r"|\bhow many (?:seconds|minutes|hours|days|weeks|months|years)\b"
+        r"|\b(?:what|which|how much) time\b|\bкак (?:долго|часто|скоро)\b"
+        r"|\b(?:сколько|какое число) (?:секунд|минут|часов|дней|недель|месяцев|лет)\b"
+        r"|多久|多长时间|几[天年月小分]|多少[年天月小分]",
+        "s min h d week month year time",
     ),
-    ("number", r"\bhow (?:many|much)\b|\bсколько\b|多少|几", ""),
+    ("length or time", r"\bhow long\b", "s min h d week month year mm cm m km"),
+    ("length", r"\bhow (?:thick|wide|deep|tall|high)\b|多厚|多宽|多高", "mm cm m km"),
+    ("sound", r"\b(?:loud|noisy|noise|decibels?|sound (?:level|pressure|power))\b|\bшум\w*|噪声|噪音|分贝", "dB"),
+    ("mass", r"\bweighs?\b|\bhow heavy\b|\bвес(?:ит|ят)\b|多重", "kg g t"),
+    ("temperature", r"\bhow (?:hot|cold|warm)\b", "degC degF deg"),
+    (
+        "money",
+        r"\bhow (?:expensive|cheap)\b|\bwhat (?:do|does|did|will|would|is)\b.*\bcosts?\b|\bhow much\b.*\bcosts?\b"
+        rf"|{_WHAT}(?:prices?|costs?){_PART}|\bcosts?\b\W*$|\b(?:стоит|стоят|стоимост\w*|цен[аыуе]|ценой)\b"
+        r"|价格|价钱|售价|多少钱|单价|欧元",
+        "EUR USD GBP RUB CNY",
+    ),
+    (
+        "money or share",
+        rf"{_WHAT}(?:fees?|deposits?|surcharges?|allowances?){_PART}|\bзалог\w*|\bнадбавк\w*|费用|押金",
+        "EUR USD GBP RUB CNY %",
+    ),
+    ("share", r"\bper ?cent\b|\bpercentage\b|\bпроцент\w*|百分", "%"),
+    ("number", r"\bhow many\b|\bсколько\b|几", ""),
+    ("mass", rf"{_WHAT}(?:weights?|mass){_PART}|\b(?:вес|масс[аыу])\b|重量", "kg g t"),
+    ("temperature", rf"{_WHAT}temperatures?{_PART}|\bтемператур\w*|温度", "degC degF deg"),
+    (
+        "pressure",
+        rf"{_WHAT}pressures?{_PART}|\bкак\w+ давлени\w*|压力(?=是|为|多|应|范围|上限|下限)",
+        "bar mbar Pa kPa MPa psi",
+    ),
+    ("voltage", rf"{_WHAT}voltages?{_PART}|\bнапряжени\w*|电压", "V"),
+    ("frequency", rf"{_WHAT}frequency{_PART}|\bчастот\w*|频率", "Hz rpm"),
+    ("power", rf"{_WHAT}power{_PART}|\bмощност\w*|功率", "W kW"),
+    ("flow", rf"{_WHAT}flows?{_PART}|流量", "m3 l"),
+    (
+        "length",
+        rf"{_WHAT}(?:length|thickness|width|diameter|height|distance){_PART}"
+        r"|\b(?:длин|толщин|ширин|высот)[аыуе]\b|\bдиаметр\w*|长度|厚度|宽度|直径|高度",
+        "mm cm m km",
+    ),
+    ("time", rf"{_WHAT}(?:intervals?|delays?){_PART}|\bинтервал\w*|间隔|周期", "s min h d week month year"),
+    ("number", r"\bhow much\b|多少", ""),
 )
 _ASKS = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern, _ in _QUANTITIES)
 _FURTHER_FORMS = {
     "dB": "dB dBA dBm db дБ дБА 分贝",
     "Hz": "kHz MHz GHz кГц МГц",
+    "time": "o'clock часов 点",
     "m": "in inch inches ft",
     "min": "daily weekly",
 }
@@ -88,6 +109,7 @@ def _holds(units: str) -> re.Pattern[str]:
     short = "|".join(re.escape(form) for form in words if len(form) <= _SHORT)
     parts = [rf"\b(?:{whole})\b"] if whole else []
     parts += [rf"{_PREFIX}(?:{short})(?![^\W\d_])"] if short else []
+    parts += [r"\d:\d\d"] if "time" in units else []
     parts += [rf"(?:\d\s*|[(（])(?:{signs})|(?:{signs})\s*\d"] if signs else []
     return re.compile("|".join(parts))
 
@@ -110,6 +132,6 @@ def quantity_asked(question: str) -> str | None:
     return next((kind for kind, pattern in _ASKS if pattern.search(question)), None)
 
 
-def holds_quantity(kind: str, texts: Iterable[str]) -> bool:
-    """Whether a text holds a quantity of the kind."""
-    return any(_HOLDS[kind].search(unicodedata.normalize("NFKC", text)) for text in texts)
+def holds_quantity(kind: str, text: str) -> bool:
+    """Whether the text holds a quantity of the kind, or a table's header that gives its unit."""
+    return _HOLDS[kind].search(unicodedata.normalize("NFKC", text)) is not None

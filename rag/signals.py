@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from rag.analysis import analyze, query_terms
 from rag.asking import content, holds_quantity, quantity_asked
 from rag.matching import Similarity, identifiers, pieces_of
+from rag.sentences import is_table_row, table_cells
 from rag.types import Evidence, Hit, StoredChunk
 
 LEXICAL_SIGNALS = (
@@ -57,7 +58,13 @@ class _Piece:
     around: frozenset[str]
     language: str | None
     names: int
-    """How many of the question's names stand in it or its title and headings."""
+    """How many of the question's names it is about."""
+    row: bool
+    unlabelled: bool
+    """A row whose columns are not known by name: any number in it may be the one that is asked for."""
+
+    def holds(self, kind: str) -> bool:
+        return holds_quantity("number" if self.unlabelled else kind, self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +155,15 @@ def _piece_signals(terms: _Terms, pieces: Sequence[_Piece], kind: str | None) ->
     most = max(piece.names for piece in pieces)
     named = [index for index, piece in enumerate(pieces) if piece.names == most]
     best = max(around[index] for index in named)
-    near = [index for index in named if around[index] >= _NEAR_BEST * best]
-    asked = named if kind is None else [index for index in named if holds_quantity(kind, [pieces[index].text])]
+    near = {index for index in named if around[index] >= _NEAR_BEST * best}
+    # Prose goes on: what a sentence names, the next one may tell.
+    near |= {index + 1 for index in near if index + 1 in named and not pieces[index].row and not pieces[index + 1].row}
+    asked = named if kind is None else [index for index in named if pieces[index].holds(kind)]
     return {
         "piece_coverage": max(terms.coverage(piece.language, piece.own) for piece in pieces),
         "context_coverage": max(around),
         "named_coverage": max(terms.coverage(pieces[index].language, pieces[index].around) for index in named),
-        "quantity_missing": float(not set(near) & set(asked)),
+        "quantity_missing": float(near.isdisjoint(asked)),
         "asked_coverage": max((around[index] for index in asked), default=0.0),
     }
 
@@ -197,14 +206,22 @@ def _passage(chunk: StoredChunk, names: Sequence[re.Pattern[str]]) -> _Passage:
     heading = f"{chunk.title}\n{chunk.context}"
     head = frozenset(analyze(heading, chunk.language))
     pieces = []
+    everywhere = _names_in(_text(chunk), names)
     for piece in pieces_of(_evidence(chunk)):
         text = piece.readable
         own = frozenset(analyze(text, chunk.language))
-        searched = _normalised(f"{heading}\n{text}")
-        found = sum(name.search(searched) is not None for name in names)
-        pieces.append(_Piece(text, own, own | head, chunk.language, found))
+        # A sentence speaks of what its passage names; a row of what it names itself.
+        row = is_table_row(piece.text)
+        found = _names_in(f"{heading}\n{text}", names) if row else everywhere
+        unlabelled = row and len(table_cells(piece.header or "")) != len(table_cells(piece.text))
+        pieces.append(_Piece(text, own, own | head, chunk.language, found, row, unlabelled))
     whole = head.union(analyze(chunk.text, chunk.language))
     return _Passage(head, whole, chunk.language, tuple(pieces))
+
+
+def _names_in(text: str, names: Sequence[re.Pattern[str]]) -> int:
+    searched = _normalised(text)
+    return sum(name.search(searched) is not None for name in names)
 
 
 def _evidence(chunk: StoredChunk) -> Evidence:
