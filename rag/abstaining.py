@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from rag.analysis import analyze
 from rag.calibration import calibration_of
 from rag.languages import language_by_script
-from rag.matching import Similarity
 from rag.prompting import NOT_SAID
 from rag.signals import read_signals
 from rag.types import Collection, Hit, Judgement, NearestDocument
@@ -30,7 +29,6 @@ def judge(
     question: str,
     hits: Sequence[Hit],
     term_weights: Mapping[str, float],
-    similarity: Similarity,
     collection: Collection,
     min_probability: float | None = None,
 ) -> Judgement:
@@ -39,7 +37,7 @@ def judge(
     ``min_probability`` stands in for the threshold that the collection's calibration chose.
     """
     calibration = calibration_of(collection)
-    signals = read_signals(question, hits, term_weights, similarity)
+    signals = read_signals(question, hits, term_weights)
     model = calibration.model_for(signals, collection.embedder)
     threshold = calibration.threshold if min_probability is None else min_probability
     if not hits:

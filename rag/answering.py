@@ -147,7 +147,6 @@ class Answerer:
             run.query,
             run.hits,
             run.term_weights,
-            self._similarity(),
             collection,
             self._settings.answering.min_probability,
         )

@@ -27,6 +27,7 @@ _WHAT = r"\b(?:what|which)\b(?:\W+[\w-]+){0,5}?\W+"
 """A noun is asked for where it stands soon behind what or which; elsewhere it only names a part."""
 _PART = r"(?!\W+(?:valves?|sensors?|switch\w*|gauges?|groups?|lists?|meters?|transmitters?|probes?|cables?|kits?)\b)"
 
+_TIMES = "s min h d week month year time"
 _QUANTITIES: tuple[tuple[str, str, str], ...] = (
     # Kind, what asks for it, the units of an answer. The first that fits holds, so the plainest ways to ask come first.
     (
@@ -36,7 +37,7 @@ _QUANTITIES: tuple[tuple[str, str, str], ...] = (
         r"|\b(?:what|which|how much) time\b|\bкак (?:долго|часто|скоро)\b"
         r"|\b(?:сколько|какое число) (?:секунд|минут|часов|дней|недель|месяцев|лет)\b"
         r"|多久|多长时间|几[天年月小分]|多少[年天月小分]",
-        "s min h d week month year time",
+        _TIMES,
     ),
     ("length or time", r"\bhow long\b", "s min h d week month year mm cm m km"),
     ("length", r"\bhow (?:thick|wide|deep|tall|high)\b|多厚|多宽|多高", "mm cm m km"),
@@ -74,7 +75,7 @@ _QUANTITIES: tuple[tuple[str, str, str], ...] = (
         r"|\b(?:длин|толщин|ширин|высот)[аыуе]\b|\bдиаметр\w*|长度|厚度|宽度|直径|高度",
         "mm cm m km",
     ),
-    ("time", rf"{_WHAT}(?:intervals?|delays?){_PART}|\bинтервал\w*|间隔|周期", "s min h d week month year"),
+    ("time", rf"{_WHAT}(?:intervals?|delays?){_PART}|\bинтервал\w*|间隔|周期", _TIMES),
     ("number", r"\bhow much\b|多少", ""),
 )
 _ASKS = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern, _ in _QUANTITIES)

@@ -88,7 +88,7 @@ def _parsed(text: str, collection: str) -> Calibration:
     try:
         return Calibration.model_validate_json(text)
     except ValidationError as error:
-        fault = "; ".join(str(each["msg"]) for each in error.errors())
+        fault = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'it'}: {each['msg']}" for each in error.errors())
         raise CatalogError(
             f"the calibration of collection {collection!r} cannot be used: {fault}; "
             "make a new one with `domainqa eval calibrate`, or go back to the shipped one with its option --reset"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rag.analysis import analyze, query_terms
 from rag.asking import content, holds_quantity, quantity_asked
-from rag.matching import Similarity, identifiers, pieces_of
+from rag.matching import identifiers, pieces_of
 from rag.sentences import is_table_row, table_cells
 from rag.types import Evidence, Hit, StoredChunk
 
@@ -30,8 +30,9 @@ LEXICAL_SIGNALS = (
     "asked_coverage",
 )
 """What the words alone tell; every question has them."""
-DENSE_SIGNALS = ("dense_best", "dense_mean", "dense_drop", "agreement", "piece_cosine", "piece_drop")
-"""What an embedder that reads the question's language adds. Their scale is the embedder's."""
+DENSE_SIGNALS = ("dense_best", "dense_mean", "dense_drop", "agreement")
+"""What the dense channel adds where it had a say. Their scale is the embedder's. Nothing is embedded for them: gate A
+stands before the first token."""
 
 AGAINST = frozenset({"names_unknown", "rarest_missing", "quantity_missing"})
 """These speak against an answer, all others for one."""
@@ -41,7 +42,6 @@ _FIRST = 3
 _DROP_TO = 4
 """A drop is from the best to the fifth: flat scores mean that nothing stands out."""
 _AGREED_RANK = 10
-_PIECES_COMPARED = 24
 _NEAR_BEST = 0.85
 _BM25_CEILING = 2.2
 """BM25 with k1 = 1.2 gives a term at most k1 + 1 times its rarity."""
@@ -76,15 +76,13 @@ class _Passage:
     pieces: tuple[_Piece, ...]
 
 
-def read_signals(
-    question: str, hits: Sequence[Hit], weights: Mapping[str, float], similarity: Similarity
-) -> dict[str, float]:
-    """All lexical signals, and the dense ones where the embedder reads the question; ``hits`` best first.
+def read_signals(question: str, hits: Sequence[Hit], weights: Mapping[str, float]) -> dict[str, float]:
+    """All lexical signals, and the dense ones where the dense channel had a say; ``hits`` best first.
 
     ``weights`` says how rare each of the question's terms is in the collection. Without hits every signal is 0.
     """
     judged = hits[:_HITS_JUDGED]
-    dense = any("dense" in hit.channels for hit in judged) and similarity.knows(question)
+    dense = any("dense" in hit.channels for hit in judged)
     signals = dict.fromkeys((*LEXICAL_SIGNALS, *(DENSE_SIGNALS if dense else ())), 0.0)
     if not judged:
         return signals
@@ -97,12 +95,8 @@ def read_signals(
     signals |= _passage_signals(terms, passages)
     signals |= _piece_signals(terms, pieces, quantity_asked(question))
     if dense:
-        best = _channel("dense", judged, 1.0)
-        signals |= best | {"dense_mean": _mean_of_first(judged), "agreement": _agreement(judged)}
-        compared = sorted(pieces, key=lambda piece: -terms.coverage(piece.language, piece.around))[:_PIECES_COMPARED]
-        cosines = similarity.cosines(question, [piece.text for piece in compared], is_question=True)
-        if cosines is not None:
-            signals |= dict(zip(("piece_cosine", "piece_drop"), _best_and_drop(cosines.tolist()), strict=True))
+        signals |= _channel("dense", judged, 1.0)
+        signals |= {"dense_mean": _mean_of_first(judged), "agreement": _agreement(judged)}
     return signals
 
 

@@ -106,6 +106,8 @@ def fit(
     """``background`` is learned from in every fold and never measured; ``prior`` is what weights are shrunk to.
 
     Raises ``UsageError`` for fewer than 20 questions of either kind, or fewer groups than folds."""
+    if prior is not None and prior.embedder != embedder:
+        prior = prior.model_copy(update={"with_embedder": None})
     answerable = np.array([each.answerable for each in examples], bool)
     groups = [each.group for each in examples]
     _check(answerable, groups)
@@ -140,7 +142,7 @@ def fit(
 
 
 def fit_models(examples: Sequence[Example], prior: Calibration | None = None) -> Models:
-    """With a prior of another embedder its cosines say nothing, so its words alone are what is known."""
+    """A prior that knows no cosines still says what the words are worth."""
     dense = [each for each in examples if _is_dense(each)]
     enough = len({each.answerable for each in dense}) > 1 and len(dense) >= _FEWEST
     by_words = None if prior is None else prior.by_words

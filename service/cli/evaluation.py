@@ -100,6 +100,7 @@ def _fit(
 ) -> "Fitted":
     import hashlib
 
+    from rag.calibration import default_calibration
     from rag.errors import UsageError
     from rag.evaluation.calibrating import Rule, fit
     from rag.evaluation.observing import observe
@@ -120,6 +121,7 @@ def _fit(
             embedder=found.embedder,
             fitted_on=f"{len(chosen)} questions of {', '.join(path.name for path in paths)}",
             questions_sha256=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths),
+            prior=default_calibration(),
         )
         if keep:
             library.catalog.set_calibration(found, fitted.calibration.model_dump_json())

@@ -2,7 +2,8 @@
 
     [DOMAINQA_BENCH_DATA=FOLDER] python tests/benchmarks/quality/abstention.py [--home FOLDER] [--write]
 
-Each set is cross-validated by itself, then both together (what is shipped), then one is judged by what was fitted to
+Each set is cross-validated by itself, then both together (what is shipped, with questions of each asked of the
+other's documents to learn from), then one is judged by what was fitted to
 the other. Only the sample corpus's train and dev splits are read. ``--write`` makes the shipped calibration anew from
 both sets; without MTRAG-UN it refuses to.
 """
@@ -13,7 +14,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mtrag
@@ -30,6 +31,8 @@ from rag.evaluation.refusals import Estimate, Flags, Refusals, measure
 SAMPLE = Path(__file__).parents[3] / "data" / "sample"
 QUESTIONS = SAMPLE / "questions.jsonl"
 SPLITS = ("train", "dev")
+STRANGERS = 60
+"""About so many questions of each set are asked of the other's documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +107,28 @@ def answerable_of(asked: Asked) -> Flags:
     return np.array([example.answerable for example in asked.examples], bool)
 
 
-def fitted_to(asked: Asked, name: str, rule: Rule) -> Fitted:
+def fitted_to(asked: Asked, name: str, rule: Rule, strangers: Sequence[Example] = ()) -> Fitted:
     digest = hashlib.sha256(QUESTIONS.read_bytes()).hexdigest()
-    return fit(asked.examples, rule, embedder=asked.embedder, fitted_on=name, questions_sha256=(digest,))
+    return fit(
+        asked.examples,
+        rule,
+        embedder=asked.embedder,
+        fitted_on=name,
+        questions_sha256=(digest,),
+        background=strangers,
+    )
+
+
+def ask_strangers(home: Path) -> list[Example]:
+    """Questions of each set asked of the other's documents, which know nothing of them: every one is unanswerable."""
+    sample = [question for question in read_questions(QUESTIONS) if question.split in SPLITS]
+    talks = [talk.as_question() for talk in mtrag.conversations()]
+    found: list[Example] = []
+    for name, questions in (("mtrag", sample), ("sample", talks)):
+        chosen = questions[:: len(questions) // STRANGERS]
+        library = Library(home / name, load_settings(home, environment={}))
+        found += observe(library, library.catalog.collection("default"), chosen)
+    return [replace(example, answerable=False) for example in found]
 
 
 def judged_by(fitted: Fitted, asked: Asked) -> Flags:
@@ -151,7 +173,7 @@ def report(home: Path, rule: Rule, has_mtrag: bool, write: bool) -> None:
         sample.embedder,
     )
     name = f"the sample corpus's {' and '.join(SPLITS)} splits ({len(sample.kinds)}) and MTRAG-UN ({len(talks.kinds)})"
-    shipped = fitted_to(both, name, rule)
+    shipped = fitted_to(both, name, rule, ask_strangers(home))
     print("\n### Both together, cross-validated: what is shipped\n")
     header()
     print(line("sample", part(shipped.refused, both, ["sample"])))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from rag.types import ChannelScore, Dropped, Hit, Rewriting, StoredChunk, Usage
+from rag.types import ChannelScore, Dropped, Hit, Judgement, Rewriting, StoredChunk, Usage
 
 pytestmark = pytest.mark.anyio
 PATH = "/v1/chat/completions"
@@ -21,6 +21,7 @@ def traced(scripts):
         search_query="Which torque do the casing bolts take?",
         rewriting=Rewriting("Which torque do the casing bolts take?", "model", None, Usage(40, 9, 16)),
         hits=(Hit(chunk, 0.9, {"dense": ChannelScore(2, 0.7, 0.8), "lexical": ChannelScore(1, 8.5, 1.0)}),),
+        judgement=Judgement(0.9, 0.6, {"asked_coverage": 0.5}, {"asked_coverage": 0.25}),
         dropped=(Dropped("c2", "pumps/zp-40.md", "budget"), Dropped("c3", "rules.txt", "duplicate")),
     )
 
@@ -37,6 +38,12 @@ async def test_it_tells_query_tokens_hits_and_what_was_left_out(client_for, scri
     assert details["trace"] == {
         "search_query": "Which torque do the casing bolts take?",
         "rewriting": {"by": "model", "note": None, "tokens": {"prompt": 40, "cached": 16, "completion": 9}},
+        "judgement": {
+            "probability": 0.9,
+            "threshold": 0.6,
+            "signals": {"asked_coverage": 0.5},
+            "parts": {"asked_coverage": 0.25},
+        },
         "timings": {"waiting": 0.0, "retrieval": 0.25, "total": 1.5},
         "tokens": {"prompt": 100, "cached": 64, "completion": 12},
         "hits": [
