@@ -26,18 +26,20 @@ _NEAREST_HEADING = {
 
 
 def judge(
-    question: str,
+    query: str,
     hits: Sequence[Hit],
     term_weights: Mapping[str, float],
     collection: Collection,
     min_probability: float | None = None,
+    question: str | None = None,
 ) -> Judgement:
     """How probable it is that the collection answers the question; without hits it does not.
 
+    ``query`` is what was searched for, ``question`` what was asked where that is something else.
     ``min_probability`` stands in for the threshold that the collection's calibration chose.
     """
     calibration = calibration_of(collection)
-    signals = read_signals(question, hits, term_weights)
+    signals = read_signals(query, hits, term_weights, question)
     model = calibration.model_for(signals, collection.embedder)
     threshold = calibration.threshold if min_probability is None else min_probability
     if not hits:

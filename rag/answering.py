@@ -149,6 +149,7 @@ class Answerer:
             run.term_weights,
             collection,
             self._settings.answering.min_probability,
+            run.question.text,
         )
         return run.judgement.enough
 

@@ -76,28 +76,39 @@ class _Passage:
     pieces: tuple[_Piece, ...]
 
 
-def read_signals(question: str, hits: Sequence[Hit], weights: Mapping[str, float]) -> dict[str, float]:
-    """All lexical signals, and the dense ones where the dense channel had a say; ``hits`` best first.
+def read_signals(
+    query: str, hits: Sequence[Hit], weights: Mapping[str, float], question: str | None = None
+) -> dict[str, float]:
+    """All lexical signals, and the dense ones where the dense channel had a say; ``hits`` of the query, best first.
 
-    ``weights`` says how rare each of the question's terms is in the collection. Without hits every signal is 0.
+    ``weights`` says how rare each of the query's terms is in the collection. A follow-up is given as it was asked, too:
+    by itself it lacks what it is about, and with the talk before it holds what was asked then. So what the passages
+    cover is read both ways, and the better reading of each signal counts. Without hits every signal is 0.
     """
     judged = hits[:_HITS_JUDGED]
     dense = any("dense" in hit.channels for hit in judged)
     signals = dict.fromkeys((*LEXICAL_SIGNALS, *(DENSE_SIGNALS if dense else ())), 0.0)
     if not judged:
         return signals
-    names = [_pattern(name) for name in sorted(identifiers(question))]
-    passages = [_passage(hit.chunk, names) for hit in judged]
-    terms = _Terms(question, [passage.language for passage in passages], weights)
-    pieces = [piece for passage in passages for piece in passage.pieces]
+    names = [_pattern(name) for name in sorted(identifiers(query))]
     signals["names_unknown"] = _unknown(names, judged)
     signals |= _channel("lexical", judged, _BM25_CEILING * sum(weights.values()))
-    signals |= _passage_signals(terms, passages)
-    signals |= _piece_signals(terms, pieces, quantity_asked(question))
+    signals |= _coverage(query, judged, weights)
+    if question is not None and question != query:
+        for name, value in _coverage(question, judged, weights).items():
+            signals[name] = min(signals[name], value) if name in AGAINST else max(signals[name], value)
     if dense:
         signals |= _channel("dense", judged, 1.0)
         signals |= {"dense_mean": _mean_of_first(judged), "agreement": _agreement(judged)}
     return signals
+
+
+def _coverage(question: str, hits: Sequence[Hit], weights: Mapping[str, float]) -> dict[str, float]:
+    names = [_pattern(name) for name in sorted(identifiers(question))]
+    passages = [_passage(hit.chunk, names) for hit in hits]
+    terms = _Terms(question, [passage.language for passage in passages], weights)
+    pieces = [piece for passage in passages for piece in passage.pieces]
+    return _passage_signals(terms, passages) | _piece_signals(terms, pieces, quantity_asked(question))
 
 
 def unknown_names(question: str, hits: Sequence[Hit]) -> set[str]:

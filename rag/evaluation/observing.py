@@ -23,7 +23,7 @@ def observe(
     for number, question in enumerate(questions, start=1):
         query = by_rules(question.question, question.messages).query
         hits = retriever.retrieve(query, top_k)
-        signals = read_signals(query, hits, retriever.term_weights(query))
+        signals = read_signals(query, hits, retriever.term_weights(query), question.question)
         examples.append(Example(signals, question.answerable, group_of(question)))
         if on_question is not None:
             on_question(number, len(questions))

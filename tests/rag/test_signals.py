@@ -90,6 +90,14 @@ def test_a_name_is_known_however_it_is_separated(question: str, unknown: set[str
     assert (read(question, hits, {})["names_unknown"] > 0) == bool(unknown)
 
 
+def test_a_follow_up_is_read_by_itself_and_with_the_talk_before_it() -> None:
+    weights = {"gear": 3.0, "oil": 1.0, "colour": 2.0}
+    hits = [hit("The colour is red.")]
+    assert read_signals("gear oil colour", hits, weights)["context_coverage"] == pytest.approx(1 / 3)
+    assert read_signals("gear oil colour", hits, weights, "colour")["context_coverage"] == 1.0
+    assert read_signals("gear oil", hits, weights, "gear oil") == read_signals("gear oil", hits, weights)
+
+
 def test_scores_that_stand_out_have_a_drop() -> None:
     flat = read("oil", [hit("x", lexical=4.0) for _ in range(6)], {"oil": 2.0})
     steep = read("oil", [hit("x", lexical=4.0), *(hit("x", lexical=1.0) for _ in range(5))], {"oil": 2.0})
