@@ -98,12 +98,11 @@ def fit(
     embedder: str,
     fitted_on: str,
     questions_sha256: tuple[str, ...] = (),
-    background: Sequence[Example] = (),
     prior: Calibration | None = None,
     seed: int = 0,
     on_fold: Callable[[int, int], None] | None = None,
 ) -> Fitted:
-    """``background`` is learned from in every fold and never measured; ``prior`` is what weights are shrunk to.
+    """``prior`` is what weights are shrunk to.
 
     Raises ``UsageError`` for fewer than 20 questions of either kind, or fewer groups than folds."""
     if prior is not None and prior.embedder != embedder:
@@ -116,13 +115,13 @@ def fit(
     folds = list(_folds(answerable, groups, seed))
     for number, (rest, held_out) in enumerate(folds, start=1):
         seen = [examples[index] for index in rest]
-        models = fit_models([*seen, *background], prior)
-        threshold = rule.threshold(_out_of_fold(seen, background, prior, seed), answerable[rest])
+        models = fit_models(seen, prior)
+        threshold = rule.threshold(_out_of_fold(seen, prior, seed), answerable[rest])
         probabilities[held_out] = models.probabilities([examples[index] for index in held_out])
         refused[held_out] = probabilities[held_out] < threshold
         if on_fold is not None:
             on_fold(number, len(folds))
-    models = fit_models([*examples, *background], prior)
+    models = fit_models(examples, prior)
     calibration = Calibration(
         embedder=embedder,
         with_embedder=models.with_embedder,
@@ -158,13 +157,11 @@ def _fit(examples: Sequence[Example], names: Sequence[str], prior: LogisticModel
     return fit_logistic([each.signals for each in examples], answerable, names, prior)
 
 
-def _out_of_fold(
-    examples: Sequence[Example], background: Sequence[Example], prior: Calibration | None, seed: int
-) -> Probabilities:
+def _out_of_fold(examples: Sequence[Example], prior: Calibration | None, seed: int) -> Probabilities:
     answerable = np.array([each.answerable for each in examples], bool)
     probabilities = np.zeros(len(examples))
     for rest, held_out in _folds(answerable, [each.group for each in examples], seed):
-        models = fit_models([*(examples[index] for index in rest), *background], prior)
+        models = fit_models([examples[index] for index in rest], prior)
         probabilities[held_out] = models.probabilities([examples[index] for index in held_out])
     return probabilities
 

@@ -184,7 +184,7 @@ def test_the_question_says_how_to_sample(make: Make) -> None:
 )
 def test_without_evidence_it_abstains_before_any_model_call(make: Make, text: str, language: str, heading: str) -> None:
     model = ScriptedModel(GOOD)
-    answer = ask(make(model, answering=AnsweringSettings(min_probability=0.5)), Question(text))
+    answer = ask(make(model), Question(text))
     assert model.asked == []
     assert answer.abstained
     assert answer.nearest

@@ -2,10 +2,10 @@
 
     [DOMAINQA_BENCH_DATA=FOLDER] python tests/benchmarks/quality/abstention.py [--home FOLDER] [--write]
 
-Each set is cross-validated by itself, then both together (what is shipped, with questions of each asked of the
-other's documents to learn from), then one is judged by what was fitted to
-the other. Only the sample corpus's train and dev splits are read. ``--write`` makes the shipped calibration anew from
-both sets; without MTRAG-UN it refuses to.
+Each set is cross-validated by itself, then both together (what is shipped), then one is judged by what was fitted to
+the other, and what is shipped judges each set's questions asked of the other's documents, which nobody learned from.
+Only the sample corpus's train and dev splits are read. ``--write`` makes the shipped calibration anew from both sets;
+without MTRAG-UN it refuses to.
 """
 
 import argparse
@@ -107,19 +107,12 @@ def answerable_of(asked: Asked) -> Flags:
     return np.array([example.answerable for example in asked.examples], bool)
 
 
-def fitted_to(asked: Asked, name: str, rule: Rule, strangers: Sequence[Example] = ()) -> Fitted:
+def fitted_to(asked: Asked, name: str, rule: Rule) -> Fitted:
     digest = hashlib.sha256(QUESTIONS.read_bytes()).hexdigest()
-    return fit(
-        asked.examples,
-        rule,
-        embedder=asked.embedder,
-        fitted_on=name,
-        questions_sha256=(digest,),
-        background=strangers,
-    )
+    return fit(asked.examples, rule, embedder=asked.embedder, fitted_on=name, questions_sha256=(digest,))
 
 
-def ask_strangers(home: Path) -> list[Example]:
+def ask_strangers(home: Path, embedder: str) -> Asked:
     """Questions of each set asked of the other's documents, which know nothing of them: every one is unanswerable."""
     sample = [question for question in read_questions(QUESTIONS) if question.split in SPLITS]
     talks = [talk.as_question() for talk in mtrag.conversations()]
@@ -128,7 +121,7 @@ def ask_strangers(home: Path) -> list[Example]:
         chosen = questions[:: len(questions) // STRANGERS]
         library = Library(home / name, load_settings(home, environment={}))
         found += observe(library, library.catalog.collection("default"), chosen)
-    return [replace(example, answerable=False) for example in found]
+    return Asked([replace(example, answerable=False) for example in found], ["STRANGER"] * len(found), embedder)
 
 
 def judged_by(fitted: Fitted, asked: Asked) -> Flags:
@@ -173,7 +166,7 @@ def report(home: Path, rule: Rule, has_mtrag: bool, write: bool) -> None:
         sample.embedder,
     )
     name = f"the sample corpus's {' and '.join(SPLITS)} splits ({len(sample.kinds)}) and MTRAG-UN ({len(talks.kinds)})"
-    shipped = fitted_to(both, name, rule, ask_strangers(home))
+    shipped = fitted_to(both, name, rule)
     print("\n### Both together, cross-validated: what is shipped\n")
     header()
     print(line("sample", part(shipped.refused, both, ["sample"])))
@@ -183,9 +176,9 @@ def report(home: Path, rule: Rule, has_mtrag: bool, write: bool) -> None:
     print(line("MTRAG-UN, by the sample's", measure(judged_by(own, talks), answerable_of(talks), groups(talks))))
     print(line("sample, by MTRAG-UN's", measure(judged_by(others, sample), answerable_of(sample), groups(sample))))
     print("\n### Questions between, by the shipped calibration\n")
-    for kind in ("PARTIAL", "UNDERSPECIFIED"):
-        between = everything.of([kind])
-        refused = judged_by(shipped, between)
+    strangers = ask_strangers(home, sample.embedder)
+    for kind in ("PARTIAL", "UNDERSPECIFIED", "STRANGER"):
+        refused = judged_by(shipped, strangers if kind == "STRANGER" else everything.of([kind]))
         print(f"{kind}: {int(refused.sum())} of {len(refused)} refused ({refused.mean():.3f})")
     print(f"\nthreshold {shipped.calibration.threshold:.3f}")
     if write:

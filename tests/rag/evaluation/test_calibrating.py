@@ -91,10 +91,3 @@ def test_weights_stay_near_the_prior_where_little_was_asked() -> None:
     weight = prior.by_words.weights["asked_coverage"].weight
     assert abs(near.weights["asked_coverage"].weight - weight) < weight / 2
     assert "asked_coverage" not in alone.weights or alone.weights["asked_coverage"].weight < weight / 2
-
-
-def test_the_background_is_learned_from_and_not_measured() -> None:
-    strangers = [Example(dict.fromkeys(LEXICAL_SIGNALS, 0.0), False, f"far {number}") for number in range(40)]
-    found = fitted(examples(), background=strangers)
-    assert found.refusals.questions == QUESTIONS
-    assert found.calibration.by_words.probability(dict.fromkeys(LEXICAL_SIGNALS, 0.0)) < 0.1
