@@ -111,15 +111,6 @@ def _coverage(question: str, hits: Sequence[Hit], weights: Mapping[str, float]) 
     return _passage_signals(terms, passages) | _piece_signals(terms, pieces, quantity_asked(question))
 
 
-def unknown_names(question: str, hits: Sequence[Hit]) -> set[str]:
-    """Part numbers and the like in the question that stand in no hit: a neighbour's facts are no answer.
-
-    Separators don't count (``ZP40`` is ``ZP-40``), and a name may go on behind a separator: ``ZP-40/2`` is a ``ZP-40``.
-    """
-    texts = [_normalised(_text(hit.chunk)) for hit in hits]
-    return {name for name in identifiers(question) if not any(_pattern(name).search(text) for text in texts)}
-
-
 class _Terms:
     """The question's terms, by language as the documents' were stemmed, with their rarity."""
 
@@ -202,6 +193,7 @@ def _agreement(hits: Sequence[Hit]) -> float:
 
 
 def _unknown(names: Sequence[re.Pattern[str]], hits: Sequence[Hit]) -> float:
+    """The share of the names that stand in no hit: a neighbour's facts are no answer."""
     texts = [_normalised(_text(hit.chunk)) for hit in hits]
     unknown = [name for name in names if not any(name.search(text) for text in texts)]
     return len(unknown) / len(names) if names else 0.0
