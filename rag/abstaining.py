@@ -1,22 +1,21 @@
 """Is there evidence? Gate A, before the first token, and what an abstention says. Knows nothing of models.
 
-The score is a plain mean of two readable signals; its thresholds are settings, chosen on development data.
+What is probable comes from a calibration; from which probability on there is an answer, from it or from the settings.
 """
 
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 
 from rag.analysis import analyze
-from rag.config import AnsweringSettings
+from rag.calibration import calibration_of
 from rag.languages import language_by_script
-from rag.matching import TermMatcher, identifiers
 from rag.prompting import NOT_SAID
-from rag.types import Hit, NearestDocument
+from rag.signals import read_signals
+from rag.types import Collection, Hit, Judgement, NearestDocument
 
-_HITS_JUDGED = 3
-_SEPARATORS = re.compile(r"[-/._\s\u2010-\u2013\u2212]+")
 _NEAREST = 3
+_ANY = 1e-9
+"""A threshold of 0 refuses nothing that has a passage; what has none is always refused."""
 _MARKERS = re.compile(r"\[\d+\]")
 
 _NEAREST_HEADING = {
@@ -26,47 +25,26 @@ _NEAREST_HEADING = {
 }
 
 
-def has_evidence(
-    question: str, hits: Sequence[Hit], term_weights: Mapping[str, float], settings: AnsweringSettings
-) -> bool:
-    """Whether the hits know every identifier of the question, and one of the first covers enough of it."""
-    if unknown_identifiers(question, hits):
-        return False
-    thresholds = {True: settings.min_evidence, False: settings.min_evidence_lexical}
-    return any(
-        score >= thresholds["dense" in hit.channels]
-        for hit, score in zip(hits, evidence_scores(question, hits, term_weights), strict=False)
-    )
+def judge(
+    query: str,
+    hits: Sequence[Hit],
+    term_weights: Mapping[str, float],
+    collection: Collection,
+    min_probability: float | None = None,
+    question: str | None = None,
+) -> Judgement:
+    """How probable it is that the collection answers the question; without hits it does not.
 
-
-def unknown_identifiers(question: str, hits: Sequence[Hit]) -> set[str]:
-    """Part numbers and the like in the question that stand in no hit: a neighbour's facts are no answer.
-
-    Separators don't count (``ZP40`` is ``ZP-40``), and a longer number that begins the same way is near enough.
+    ``query`` is what was searched for, ``question`` what was asked where that is something else.
+    ``min_probability`` stands in for the threshold that the collection's calibration chose.
     """
-    texts = [_joined(f"{hit.chunk.title}\n{hit.chunk.context}\n{hit.chunk.text}") for hit in hits]
-    return {name for name in identifiers(question) if not any(_joined(name) in text for text in texts)}
-
-
-def evidence_scores(question: str, hits: Sequence[Hit], term_weights: Mapping[str, float]) -> list[float]:
-    """For each of the first hits, in [0, 1]: how much of the question it covers.
-
-    The share of the question's terms, weighted by their rarity in the collection, that stand in the passage, its title
-    or headings; where the dense channel found the hit, the mean of that and the cosine.
-    """
-    judged = hits[:_HITS_JUDGED]
-    texts = [f"{hit.chunk.title}\n{hit.chunk.context}\n{hit.chunk.text}" for hit in judged]
-    matcher = TermMatcher(question, texts, [hit.chunk.language for hit in judged], term_weights)
-    scores = []
-    for index, hit in enumerate(judged):
-        coverage = matcher.coverage(index)
-        dense = hit.channels.get("dense")
-        scores.append(coverage if dense is None else (coverage + max(0.0, dense.score)) / 2)
-    return scores
-
-
-def _joined(text: str) -> str:
-    return _SEPARATORS.sub("", unicodedata.normalize("NFKC", text).casefold())
+    calibration = calibration_of(collection)
+    signals = read_signals(query, hits, term_weights, question)
+    model = calibration.model_for(signals, collection.embedder)
+    threshold = calibration.threshold if min_probability is None else min_probability
+    if not hits:
+        return Judgement(0.0, max(threshold, _ANY), signals, {})
+    return Judgement(model.probability(signals), threshold, signals, model.contributions(signals))
 
 
 def abstention_text(question: str, nearest: Sequence[NearestDocument]) -> str:

@@ -173,9 +173,16 @@ class Answerer:
         run.term_weights = run.retriever.term_weights(run.query)
         versions = {item.document_id: self._version(collection, item.document_id) for item in run.earlier}
         run.shown = tuple(item for item in run.earlier if versions[item.document_id] == item.version)
-        enough = abstaining.has_evidence(run.query, run.hits, run.term_weights, self._settings.answering)
+        run.judgement = abstaining.judge(
+            run.query,
+            run.hits,
+            run.term_weights,
+            collection,
+            self._settings.answering.min_probability,
+            run.question.text,
+        )
         run.timings["retrieval"] = time.perf_counter() - start - reranking
-        return enough
+        return run.judgement.enough
 
     def _version(self, collection: Collection, document_id: str) -> str | None:
         try:
@@ -356,6 +363,7 @@ class Answerer:
             timings=dict(run.timings),
             search_query=run.rewriting.query if run.rewriting is not None else None,
             rewriting=run.rewriting,
+            judgement=run.judgement,
             dropped=run.packed.dropped,
             hits=run.hits,
             turn=Turn(run.question.text, user, text, run.packed.evidence),

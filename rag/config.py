@@ -258,10 +258,9 @@ class AnsweringSettings(_Settings):
     unsupported: Literal["mark", "extract"] = "mark"
     """What becomes of a generated answer that its evidence doesn't support. `mark`: it is streamed and
     marked in the last chunk. `extract`: it is held back, and the best verbatim sentences stand in."""
-    min_evidence: float = Field(default=0.3, ge=0, le=1)
-    """Gate A: below this evidence score the documents don't say."""
-    min_evidence_lexical: float = Field(default=0.2, ge=0, le=1)
-    """The same for hits that only the lexical channel found, whose score is lower."""
+    min_probability: float | None = Field(default=None, ge=0, le=1)
+    """Gate A: where it is less probable than this that the documents answer the question, they don't say. What the
+    collection's calibration chose when unset; 0 refuses nothing that has a passage."""
     max_sentences: int = Field(default=2, ge=1)
     """Sentences of an extractive answer."""
     entailment_model: str | None = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from rag.interfaces import Retriever
 from rag.packing import Packed, contains
 from rag.reading import Reader
-from rag.types import Collection, Evidence, Hit, Message, PackingBudget, Prompt, Rewriting, Turn
+from rag.types import Collection, Evidence, Hit, Judgement, Message, PackingBudget, Prompt, Rewriting, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Run:
     retriever: Retriever | None = None
     hits: tuple[Hit, ...] = ()
     term_weights: Mapping[str, float] = field(default_factory=dict)
+    judgement: Judgement | None = None
     shown: tuple[Evidence, ...] = ()
     """The evidence of earlier turns that may be cited: its documents are still as they were, and the model sees it."""
     prompt: Prompt | None = None

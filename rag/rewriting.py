@@ -2,8 +2,9 @@
 
 The rules: a question that names something itself (a part number, a code) is left as it is. Any other one is asked
 together with the questions before it, back to the last one that names something: "And its weight?" is about what was
-asked before. The model writes JSON that its server holds to a schema; where it can't, or where the text loses or
-invents a name, the rules stand in and the result says why.
+asked before. Where none names anything the one before is enough: older ones pull towards what the talk has left. The
+model writes JSON that its server holds to a schema; where it can't, or where the text loses or invents a name, the
+rules stand in and the result says why.
 """
 
 import json
@@ -37,13 +38,11 @@ _RULES = (
 
 def standalone(question: str, history: Sequence[Turn | Message]) -> str:
     """By the rules. The question itself when there is no history."""
-    parts = [question]
-    if not identifiers(question):
-        for earlier in reversed(_questions(history)[-_QUESTIONS_BACK:]):
-            parts.insert(0, earlier)
-            if identifiers(earlier):
-                break
-    return " ".join(parts)
+    if identifiers(question):
+        return question
+    earlier = _questions(history)[-_QUESTIONS_BACK:]
+    named = (place for place in reversed(range(len(earlier))) if identifiers(earlier[place]))
+    return " ".join([*earlier[next(named, -1) :], question])
 
 
 def by_rules(question: str, history: Sequence[Turn | Message], note: str | None = None) -> Rewriting:

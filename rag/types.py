@@ -98,6 +98,8 @@ class Collection:
     """Fingerprint of the analyzer that made the lexical index."""
     published_seq: int
     """Readers see the rows with ``created_seq <= published_seq`` that were not yet retired at it."""
+    calibration: str | None = None
+    """When its questions are refused, as ``rag.calibration`` reads it; ``None`` takes the shipped one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,6 +393,23 @@ class Rewriting:
     usage: Usage = Usage()
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Gate A's verdict: how probable it is that the documents answer the question, and from where on they do.
+
+    ``parts`` is what each signal adds to the log odds, ``signals`` the values that were weighed.
+    """
+
+    probability: float
+    threshold: float
+    signals: Mapping[str, float]
+    parts: Mapping[str, float]
+
+    @property
+    def enough(self) -> bool:
+        return self.probability >= self.threshold
+
+
 FinishReason = Literal["stop", "length", "cancelled"]
 
 
@@ -429,6 +448,8 @@ class Answer:
     """Where passages that the answer rests on don't agree, or one of them has been replaced."""
     neighbours: tuple[Neighbour, ...] = ()
     packing: PackingBudget | None = None
+    judgement: Judgement | None = None
+    """Whether there was evidence, and why; ``None`` closed book."""
 
 
 @dataclass(frozen=True, slots=True)

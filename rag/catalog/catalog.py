@@ -127,6 +127,13 @@ class Catalog:
         with read_transaction(self._engine) as connection:
             return reading.collection_by_id(connection, collection.id)
 
+    def set_calibration(self, collection: Collection, calibration: str | None) -> None:
+        """Keep with the collection when its questions are refused; ``None`` goes back to the shipped calibration."""
+        statement = update(collections).where(collections.c.id == collection.id).values(calibration=calibration)
+        with write_transaction(self._engine) as connection:
+            if connection.execute(statement).rowcount == 0:
+                raise NotFoundError(f"the collection {collection.name!r} is gone")
+
     def delete_collection(self, name: str, tenant: str = DEFAULT_TENANT) -> Collection:
         """Delete the collection with all it holds. Its index files are not the catalog's."""
         collection = self.collection(name, tenant)

@@ -18,7 +18,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD_REVISION = "0001"
+HEAD_REVISION = "0002"
 DEFAULT_TENANT = "default"
 
 metadata = MetaData(
@@ -51,6 +51,8 @@ collections = Table(
     Column("last_seq", Integer, nullable=False),
     Column("published_seq", Integer, nullable=False),
     Column("created_at", String, nullable=False),
+    # When its questions are refused, as JSON; null takes the shipped calibration.
+    Column("calibration", Text),
     UniqueConstraint("tenant_id", "name"),
     # A deleted collection's index folder must never be taken for a new one's.
     sqlite_autoincrement=True,

@@ -169,6 +169,15 @@ class FusedOut(Wire):
     score: float
 
 
+class TraceJudgement(Wire):
+    """Whether there was evidence: refused where the probability lies below the threshold."""
+
+    probability: float = Field(description="That the documents answer the question.")
+    threshold: float
+    signals: dict[str, float] = Field(description="What was read of question and hits.")
+    parts: dict[str, float] = Field(description="What each signal adds to the log odds.")
+
+
 class TraceHit(Wire):
     """A retrieved chunk, best first, with its place in each channel that found it."""
 
@@ -215,6 +224,7 @@ class TraceOut(Wire):
 
     search_query: str | None = Field(description="What was searched for; null closed book.")
     rewriting: TraceRewriting | None
+    judgement: TraceJudgement | None = Field(description="Null closed book.")
     timings: dict[str, float] = Field(description="Seconds by step, the wait for a place included.")
     tokens: TraceTokens = Field(description="Those of the rewriting included.")
     hits: list[TraceHit]

@@ -8,6 +8,7 @@ from service.api.schemas import (
     NeighbourOut,
     PackingOut,
     TraceHit,
+    TraceJudgement,
     TraceOut,
     TraceRewriting,
     TraceTokens,
@@ -28,6 +29,14 @@ def trace_of(answer: Answer) -> TraceOut:
                 cached=rewriting.usage.cached_tokens,
                 completion=rewriting.usage.completion_tokens,
             ),
+        ),
+        judgement=None
+        if answer.judgement is None
+        else TraceJudgement(
+            probability=answer.judgement.probability,
+            threshold=answer.judgement.threshold,
+            signals=dict(answer.judgement.signals),
+            parts=dict(answer.judgement.parts),
         ),
         timings=dict(answer.timings),
         tokens=TraceTokens(

@@ -85,6 +85,42 @@ class IngestDisplay:
             output.note(f"{', '.join(parts)}; at {output.name(progress.source)}")
 
 
+class CountDisplay:
+    """How many of a known number are done: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, what: str, line_every_s: float = _LINE_EVERY_S) -> None:
+        self._what = what
+        console = output.stderr()
+        self._bar = Progress(console=console, transient=True) if console.is_terminal else None
+        self._task = self._bar.add_task(what, total=None) if self._bar is not None else None
+        self._line_every_s = line_every_s
+        self._last_line = time.monotonic()
+
+    def __enter__(self) -> "CountDisplay":
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def note(self, text: str) -> None:
+        if self._bar is None or self._task is None:
+            output.note(text)
+        else:
+            self._bar.update(self._task, description=output.one_line(text))
+
+    def update(self, done: int, total: int) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=self._what, total=total, completed=done)
+        elif time.monotonic() - self._last_line >= self._line_every_s:
+            self._last_line = time.monotonic()
+            output.note(f"{done} of {total} {self._what}")
+
+
 def _short(source: str) -> str:
     shown = output.name(source)
     return shown if len(shown) <= _SHOWN_SOURCE_CHARACTERS else "…" + shown[1 - _SHOWN_SOURCE_CHARACTERS :]

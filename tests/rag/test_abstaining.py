@@ -1,18 +1,15 @@
 """Gate A, worked by hand, and what an abstention says."""
 
+import math
+from dataclasses import replace
+
 import pytest
 
-from rag.abstaining import (
-    abstention_text,
-    evidence_scores,
-    has_evidence,
-    nearest_documents,
-    says_not_said,
-    unknown_identifiers,
-)
-from rag.config import AnsweringSettings
+from rag.abstaining import abstention_text, judge, nearest_documents, says_not_said
+from rag.calibration import Calibration, LogisticModel, Weight, default_calibration
+from rag.errors import CatalogError
 from rag.prompting import NOT_SAID
-from rag.types import ChannelScore, Hit, NearestDocument, StoredChunk
+from rag.types import ChannelScore, Collection, Hit, NearestDocument, StoredChunk
 
 WEIGHTS = {"gear": 3.0, "oil": 1.0}
 
@@ -25,61 +22,67 @@ def hit(text: str, cosine: float | None = None, *, document: str = "d", title: s
     return Hit(chunk, score, channels)
 
 
-def test_the_score_is_the_covered_weight_or_its_mean_with_the_cosine() -> None:
-    hits = [hit("gear"), hit("gear", 0.25), hit("oil", -0.5)]
-    assert evidence_scores("gear oil", hits, WEIGHTS) == pytest.approx([0.75, 0.5, 0.125])
+def collection(model: dict[str, float] | None = None, *, threshold: float = 0.5, embedder: str = "e") -> Collection:
+    """Calibrated with plain weights; the words alone are judged by the covered share less a half, tenfold."""
+    words = LogisticModel(intercept=-5, weights={"context_coverage": Weight(mean=0, scale=1, weight=10)})
+    dense = None
+    if model is not None:
+        weights = {name: Weight(mean=0, scale=1, weight=weight) for name, weight in model.items()}
+        dense = LogisticModel(intercept=0, weights=weights)
+    own = Calibration(embedder="e", with_embedder=dense, by_words=words, threshold=threshold, target="", fitted_on="")
+    return Collection(1, 1, "c", embedder, "m", 2, "a", 1, own.model_dump_json())
 
 
-def test_only_the_first_hits_are_judged() -> None:
-    assert len(evidence_scores("gear oil", [hit("gear")] * 9, WEIGHTS)) == 3
-    config = AnsweringSettings(min_evidence_lexical=0.5)
-    assert not has_evidence("gear oil", [*[hit("x")] * 3, hit("gear oil")], WEIGHTS, config)
+def test_the_probability_is_the_calibrations_and_its_parts_add_up() -> None:
+    found = judge("gear oil", [hit("gear")], WEIGHTS, collection())
+    assert found.parts == {"context_coverage": pytest.approx(7.5)}
+    assert found.probability == pytest.approx(1 / (1 + math.exp(-(sum(found.parts.values()) - 5))))
+    assert found.enough
+    assert not judge("gear oil", [hit("oil")], WEIGHTS, collection()).enough
 
 
-@pytest.mark.parametrize(
-    ("cosine", "dense_threshold", "lexical_threshold", "expected"),
-    [
-        (None, 1.0, 0.75, True),
-        (None, 0.0, 0.76, False),
-        (0.25, 0.5, 1.0, True),
-        (0.25, 0.51, 0.0, False),
-    ],
-)
-def test_each_kind_of_hit_has_its_threshold(
-    cosine: float | None, dense_threshold: float, lexical_threshold: float, expected: bool
-) -> None:
-    config = AnsweringSettings(min_evidence=dense_threshold, min_evidence_lexical=lexical_threshold)
-    assert has_evidence("gear oil", [hit("gear", cosine)], WEIGHTS, config) is expected
+def test_the_threshold_is_the_calibrations_or_the_settings() -> None:
+    hits = [hit("gear")]
+    assert not judge("gear oil", hits, WEIGHTS, collection(threshold=0.95)).enough
+    assert judge("gear oil", hits, WEIGHTS, collection(threshold=0.95), 0.9).enough
+    assert judge("other", hits, WEIGHTS, collection(), 0.0).enough, "0 refuses nothing that has a passage"
 
 
-def test_no_hits_are_no_evidence() -> None:
-    assert not has_evidence("gear oil", [], WEIGHTS, AnsweringSettings(min_evidence=0, min_evidence_lexical=0))
+def test_no_hits_are_no_evidence_whatever_the_threshold() -> None:
+    assert not judge("gear oil", [], WEIGHTS, collection(), 0.0).enough
 
 
-def test_a_heading_or_title_counts_as_evidence() -> None:
-    assert evidence_scores("gear oil", [hit("Every year.", title="Gear oil")], WEIGHTS) == [1.0]
+def test_cosines_are_weighed_only_with_the_embedder_that_was_calibrated_with() -> None:
+    hits = [hit("nothing", 0.9)]
+    model = {"dense_best": 5.0}
+    assert judge("gear oil", hits, WEIGHTS, collection(model)).parts == {"dense_best": pytest.approx(4.5)}
+    assert "dense_best" not in judge("gear oil", hits, WEIGHTS, collection(model, embedder="other")).parts
+    assert "dense_best" not in judge("gear oil", [hit("nothing")], WEIGHTS, collection(model)).parts
 
 
-@pytest.mark.parametrize(
-    ("question", "unknown"),
-    [
-        ("the ZP-40/2", set()),
-        ("the zp40/2", set()),
-        ("the ZP 40/2", set()),
-        ("the ZP\u201140/2", set()),
-        ("the ZP-40", set()),
-        ("the ZP-41 and the ZP-40/2", {"zp-41"}),
-        ("a 24-hour run at 5mm and 3 bar", set()),
-    ],
-)
-def test_an_identifier_is_known_however_it_is_separated(question: str, unknown: set[str]) -> None:
-    assert unknown_identifiers(question, [hit("about pumps"), hit("The ZP-40/2 pump.")]) == unknown
+def test_a_collection_without_a_calibration_takes_the_shipped_one() -> None:
+    bare = Collection(1, 1, "c", "e", "m", 2, "a", 1)
+    judgement = judge("gear oil", [hit("The gear oil is red.")], WEIGHTS, bare)
+    assert judgement.threshold == default_calibration().threshold
+    assert 0 < judgement.probability < 1
 
 
-def test_an_unknown_identifier_is_no_evidence_however_well_the_rest_fits() -> None:
-    config = AnsweringSettings(min_evidence=0, min_evidence_lexical=0)
-    assert has_evidence("gear oil of the ZP-40", [hit("gear oil of the ZP-40", 1.0)], WEIGHTS, config)
-    assert not has_evidence("gear oil of the ZP-41", [hit("gear oil of the ZP-40", 1.0)], WEIGHTS, config)
+@pytest.mark.parametrize("text", ["", "{}", '{"threshold": 2}'])
+def test_a_calibration_that_cannot_be_read_says_what_to_do(text: str) -> None:
+    with pytest.raises(CatalogError, match=r"collection 'c' cannot be used: .*`domainqa eval calibrate`"):
+        judge("gear oil", [hit("gear")], WEIGHTS, replace(collection(), calibration=text))
+
+
+def test_a_calibration_of_unknown_signals_is_refused() -> None:
+    text = collection({"dense_best": 1.0}).calibration
+    assert text is not None
+    with pytest.raises(CatalogError, match="knows no signal moon_phase"):
+        judge(
+            "gear oil",
+            [hit("gear")],
+            WEIGHTS,
+            replace(collection(), calibration=text.replace("dense_best", "moon_phase")),
+        )
 
 
 def test_the_nearest_documents_are_the_first_three_each_once() -> None:

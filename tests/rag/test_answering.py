@@ -184,7 +184,7 @@ def test_the_question_says_how_to_sample(make: Make) -> None:
 )
 def test_without_evidence_it_abstains_before_any_model_call(make: Make, text: str, language: str, heading: str) -> None:
     model = ScriptedModel(GOOD)
-    answer = ask(make(model, answering=AnsweringSettings(min_evidence=0.6, min_evidence_lexical=0.6)), Question(text))
+    answer = ask(make(model), Question(text))
     assert model.asked == []
     assert answer.abstained
     assert answer.nearest
@@ -489,7 +489,7 @@ def test_what_does_not_fit_the_window_is_said_before_any_event(make: Make, strat
         "instructions": Question(OIL_QUESTION, strategy=strategy, instructions=long),
     }[where]
     model = ScriptedModel(GOOD, window=600)
-    library = make(model, answering=AnsweringSettings(min_evidence=0, min_evidence_lexical=0))
+    library = make(model, answering=AnsweringSettings(min_probability=0))
     found: list[AnswerEvent] = []
 
     async def collect() -> None:

@@ -122,7 +122,7 @@ def ask(tmp_path):
         from rag.question import Question
 
         model = ScriptedModel(*replies)
-        settings = Settings(answering=AnsweringSettings(rewriting=rewriting, min_evidence=0, min_evidence_lexical=0))
+        settings = Settings(answering=AnsweringSettings(rewriting=rewriting, min_probability=0))
         library = Library(tmp_path / "home", settings, embedder=FakeEmbedder(), chat_model=model)
         library.ingest([tmp_path / "pump.txt"])
         history = (Message("user", "Which oil?"), Message("assistant", "Any."))

@@ -29,6 +29,12 @@ def test_it_goes_back_to_the_last_question_that_names_something_and_no_further()
     assert standalone("How often?", history) == f"{ZP} How much of it? How often?"
 
 
-def test_at_most_three_questions_back() -> None:
+def test_where_nothing_is_named_the_question_before_is_enough() -> None:
     history = [Message("user", f"{word}?") for word in ("one", "two", "three", "four")]
-    assert standalone("five?", history) == "two? three? four? five?"
+    assert standalone("five?", history) == "four? five?"
+
+
+def test_a_name_is_looked_for_at_most_three_questions_back() -> None:
+    history = [Message("user", f"{word}?") for word in (ZP, "one", "two")]
+    assert standalone("three?", history) == f"{ZP}? one? two? three?"
+    assert standalone("four?", [*history, Message("user", "three?")]) == "three? four?"

@@ -15,6 +15,7 @@ from rag.catalog import CATALOG_FILE, Catalog
 from rag.catalog.opening import open_engine, reading
 from rag.catalog.schema import HEAD_REVISION, metadata
 from rag.errors import CatalogError
+from rag.fakes import FakeEmbedder
 
 
 def test_the_migrations_make_the_schema(tmp_path: Path) -> None:
@@ -84,3 +85,18 @@ def test_importing_the_catalog_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_catalog_of_the_first_schema_keeps_its_collections(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path) as catalog:
+        made = catalog.create_collection("old", FakeEmbedder())
+    with sqlite3.connect(tmp_path / CATALOG_FILE) as connection:
+        connection.execute("ALTER TABLE collections DROP COLUMN calibration")
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    connection.close()
+    with Catalog.open(tmp_path) as catalog:
+        assert catalog.collection("old") == made
+        catalog.set_calibration(made, "{}")
+        assert catalog.collection("old").calibration == "{}"
+        catalog.set_calibration(made, None)
+        assert catalog.collection("old") == made

@@ -5,7 +5,18 @@ from dataclasses import replace
 
 import pytest
 
-from rag.types import ChannelScore, Dropped, FusedPlace, Hit, Neighbour, PackingBudget, Rewriting, StoredChunk, Usage
+from rag.types import (
+    ChannelScore,
+    Dropped,
+    FusedPlace,
+    Hit,
+    Judgement,
+    Neighbour,
+    PackingBudget,
+    Rewriting,
+    StoredChunk,
+    Usage,
+)
 
 pytestmark = pytest.mark.anyio
 PATH = "/v1/chat/completions"
@@ -35,6 +46,7 @@ def traced(scripts):
         ),
         neighbours=(Neighbour("c4", "pumps/zp-40.md", "c1"),),
         packing=PackingBudget(600, 420, {1: 300, 2: 120}),
+        judgement=Judgement(0.9, 0.6, {"asked_coverage": 0.5}, {"asked_coverage": 0.25}),
     )
 
 
@@ -50,6 +62,12 @@ async def test_it_tells_query_tokens_hits_and_what_was_left_out(client_for, scri
     assert details["trace"] == {
         "search_query": "Which torque do the casing bolts take?",
         "rewriting": {"by": "model", "note": None, "tokens": {"prompt": 40, "cached": 16, "completion": 9}},
+        "judgement": {
+            "probability": 0.9,
+            "threshold": 0.6,
+            "signals": {"asked_coverage": 0.5},
+            "parts": {"asked_coverage": 0.25},
+        },
         "timings": {"waiting": 0.0, "retrieval": 0.25, "total": 1.5},
         "tokens": {"prompt": 100, "cached": 64, "completion": 12},
         "hits": [

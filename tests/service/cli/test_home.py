@@ -21,7 +21,7 @@ SEAL = "The shaft seal of the valve is replaced every 4000 hours."
 @pytest.fixture
 def domainqa(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DOMAINQA_EMBEDDING__MODEL", FakeEmbedder.model)
-    monkeypatch.setenv("DOMAINQA_ANSWERING__MIN_EVIDENCE", "0.2")
+    monkeypatch.setenv("DOMAINQA_ANSWERING__MIN_PROBABILITY", "0.2")
 
     def open_library(home, settings, progress, server):
         return Library(
