@@ -91,7 +91,9 @@ class Answerer:
         started = time.perf_counter()
         run = await self._thread(self._begin, question)
         if run.strategy != "base":
-            collection = await self._thread(self._catalog.collection, question.collection)
+            collection = await self._thread(
+                self._catalog.collection, question.collection, question.scope.tenant, question.scope.collections
+            )
             with run.timed("rewriting"):
                 run.rewriting = await self._rewrite(question)
             with run.timed("retrieval"):
@@ -127,7 +129,7 @@ class Answerer:
             raise UsageError("the question is empty")
         if not is_text(question.text):
             raise UsageError(f"the question {question.text!r} is not valid Unicode text")
-        name = self._adapters.find(adapter).name if adapter else None
+        name = self._adapters.find(adapter, question.scope.tenant).name if adapter else None
         return Run(question, strategy, name)
 
     async def _rewrite(self, question: Question) -> Rewriting:

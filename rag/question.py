@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from rag.interfaces import Retriever
 from rag.packing import Packed, contains
-from rag.types import Document, Evidence, Hit, Message, Prompt, Rewriting, Turn
+from rag.types import EVERYTHING, Document, Evidence, Hit, Message, Prompt, Rewriting, Scope, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Question:
     max_tokens: int | None = None
     temperature: float | None = None
     seed: int | None = None
+    scope: Scope = EVERYTHING
+    """Outside it there is no collection."""
 
 
 @dataclass(slots=True)

@@ -100,6 +100,21 @@ class Collection:
     """Readers see the rows with ``created_seq <= published_seq`` that were not yet retired at it."""
 
 
+DEFAULT_TENANT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose collections, and of these the ones that may be named; ``None`` is all. No other exists for whoever asks."""
+
+    tenant: str = DEFAULT_TENANT
+    collections: frozenset[str] | None = None
+
+
+EVERYTHING = Scope()
+"""All of the default tenant, whose a command line is."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredChunk:
     """A chunk as the catalog knows it, with what a citation needs of its document."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -13,9 +14,11 @@ import pytest
 import uvicorn
 
 from rag.adapters import KnownAdapters
+from rag.catalog import AccessKey
 from rag.config import Settings
 from rag.errors import NotFoundError
 from rag.types import (
+    EVERYTHING,
     Answer,
     ChannelScore,
     Citation,
@@ -27,6 +30,7 @@ from rag.types import (
     Hit,
     NearestDocument,
     Page,
+    Scope,
     Section,
     StoredChunk,
     TextDelta,
@@ -162,24 +166,43 @@ class ScriptedAnswerer:
         return finished
 
 
+class MemoryKeys:
+    """What the API asks of the catalog's keys, by id."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, AccessKey] = {}
+
+    def exist(self) -> bool:
+        return bool(self.held)
+
+    def find(self, key_id: str) -> AccessKey | None:
+        return self.held.get(key_id)
+
+    def list(self) -> Sequence[AccessKey]:
+        return list(self.held.values())
+
+
 class ScriptedLibrary:
     """What the API sees of a library, over one collection with one document."""
+
+    home = Path("/nonexistent")
 
     def __init__(self, *scripts: Sequence[Step]) -> None:
         self.settings = Settings()
         self.answerer = ScriptedAnswerer(*scripts)
         self.adapters = KnownAdapters({})
+        self.catalog = SimpleNamespace(keys=MemoryKeys())
         self.ready = {"catalog": "ok", "engine": "ok"}
         self.searched: list[tuple[str, str, int]] = []
         self.closed = False
 
-    def strategies(self) -> list[str]:
+    def strategies(self, scope: Scope = EVERYTHING) -> list[str]:
         return ["base", "extractive", "stuffed", "rag", "base@pumps", "rag@pumps"]
 
-    def collections(self) -> list[Collection]:
+    def collections(self, scope: Scope = EVERYTHING) -> list[Collection]:
         return [Collection(1, 1, name, "f", "all-MiniLM-L6-v2", 384, "a", 3) for name in ("archive", "default")]
 
-    def search(self, query: str, collection: str, top_k: int) -> list[Hit]:
+    def search(self, query: str, collection: str, top_k: int, scope: Scope = EVERYTHING) -> list[Hit]:
         self._check(collection)
         self.searched.append((query, collection, top_k))
         chunk = StoredChunk(
@@ -188,7 +211,7 @@ class ScriptedLibrary:
         )  # fmt: skip
         return [Hit(chunk, 0.9, {"dense": ChannelScore(1, 0.7, 1.0), "lexical": ChannelScore(2, 8.5, 0.8)})][:top_k]
 
-    def document(self, collection: str, document_id: str) -> Document:
+    def document(self, collection: str, document_id: str, scope: Scope = EVERYTHING) -> Document:
         self._check(collection)
         if document_id != "doc-1":
             raise NotFoundError(f"there is no document {document_id!r} in collection {collection!r}")
