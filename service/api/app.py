@@ -71,6 +71,6 @@ def check_bind(host: str, *, has_keys: bool = False) -> None:
     """Refuse to listen where others can reach us while no key can be demanded of them. Raises ``ConfigError``."""
     if not has_keys and not is_loopback(host):
         raise ConfigError(
-            f"server.host is {host!r}, which other machines may reach, and there is no valid access key; make one "
-            "with `domainqa keys create --name NAME --role reader`, or listen on 127.0.0.1, ::1 or localhost"
+            f"server.host is {host!r}, which other machines may reach, and there are no access keys that are valid; "
+            "make one with `domainqa keys create --name NAME --role reader`, or listen on 127.0.0.1, ::1 or localhost"
         )

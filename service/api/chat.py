@@ -19,7 +19,7 @@ from rag.question import Question
 from rag.types import Answer, Finished, TextDelta, Usage
 from service.api.asking import question_of
 from service.api.counting import STRATEGY
-from service.api.errors import body_of, unexpected
+from service.api.errors import body_of, for_log, unexpected
 from service.api.flow import Flow
 from service.api.identity import Caller, Principal
 from service.api.schemas import (
@@ -111,7 +111,7 @@ async def _sse(
     except DomainQAError as error:
         if not started:
             raise
-        logger.warning("a stream ended with an error: %s", error)
+        logger.warning("a stream ended with an error: %s", for_log(error))
         yield _data(body_of(error))
     except Exception:
         if not started:

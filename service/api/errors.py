@@ -20,6 +20,7 @@ from rag.errors import (
     DomainQAError,
     EngineBusyError,
     EngineError,
+    EngineFaultError,
     EngineTimeoutError,
     EngineUnavailableError,
     NotFoundError,
@@ -133,8 +134,15 @@ def response_to(error: DomainQAError) -> JSONResponse:
         headers |= {"Retry-After": str(UNAVAILABLE_RETRY_S), "Connection": "close"}
     status = status_of(error)
     if status >= 500:
-        logger.warning("answered %d: %s", status, error)
+        logger.warning("answered %d: %s", status, for_log(error))
     return JSONResponse(body_of(error).model_dump(), status, headers)
+
+
+def for_log(error: DomainQAError) -> str:
+    """Its message, unless that is the engine's own, which may repeat what a user said."""
+    if isinstance(error, EngineFaultError):
+        return "the engine failed with an error of its own, which the client was told"
+    return str(error)
 
 
 def refusal(status: int, message: str, code: str) -> JSONResponse:

@@ -25,7 +25,9 @@ _WITHOUT_ENGINE = ("extractive",)
 
 
 class Flow:
-    def __init__(self, answerer: Answerer, settings: Settings, metrics: Metrics, buckets: Buckets | None = None) -> None:
+    def __init__(
+        self, answerer: Answerer, settings: Settings, metrics: Metrics, buckets: Buckets | None = None
+    ) -> None:
         bounds = settings.server
         self._answerer = answerer
         self._default_strategy = settings.answering.strategy

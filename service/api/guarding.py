@@ -62,7 +62,8 @@ class Guard:
         try:
             await self._app(scope, _limited(receive, self._max_body_bytes), send_with_headers)
         except Exception:
-            logger.exception("unexpected error in %s %s", scope["method"], scope["path"])
+            # The path as it was declared: the one that was asked for holds users' words.
+            logger.exception("unexpected error in %s %s", scope["method"], getattr(scope.get("route"), "path", "?"))
             if started:
                 raise  # half a response is out: only a broken connection can still tell the client
             await JSONResponse(unexpected().model_dump(), 500)(scope, receive, send_with_headers)

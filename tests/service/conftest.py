@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,6 +39,7 @@ from rag.types import (
 )
 from service.api.app import create_app
 from service.api.serving import bind, url_of
+from service.keys import Pepper, new_key
 
 # The sign before the passage is one code point and two UTF-16 units: offsets that confuse them are off by one.
 INTRO = "# Maintenance\n\n𝔐 Gear pump ZP-40/2. Read all of this before you start.\n\n"
@@ -172,6 +174,9 @@ class MemoryKeys:
     def __init__(self) -> None:
         self.held: dict[str, AccessKey] = {}
 
+    def add(self, key: AccessKey) -> None:
+        self.held[key.id] = key
+
     def exist(self) -> bool:
         return bool(self.held)
 
@@ -249,6 +254,24 @@ def scripts() -> SimpleNamespace:
 
 
 @pytest.fixture
+def issue(tmp_path: Path) -> Callable[..., str]:
+    """``issue(library, role="reader", tenant="acme", ...)`` makes a key and returns it as its holder has it."""
+
+    def make(library: object, role: str = "reader", **more: object) -> str:
+        if isinstance(library, ScriptedLibrary):
+            library.home = tmp_path
+        Pepper(library.home).make()
+        new = new_key()
+        fields = {"tenant": "default", "name": "test", "created_at": datetime.now(UTC), **more}
+        library.catalog.keys.add(
+            AccessKey(id=new.id, role=role, digest=Pepper(library.home).digest(new.text), **fields)
+        )
+        return new.text
+
+    return make
+
+
+@pytest.fixture
 def client_for() -> Callable[..., httpx.AsyncClient]:
     """A client that talks to the app without a network, from this machine."""
 
@@ -260,10 +283,11 @@ def client_for() -> Callable[..., httpx.AsyncClient]:
 
 
 @contextmanager
-def _running(library: object, **options: object) -> Iterator[str]:
+def _running(library: object, http: str = "auto", **options: object) -> Iterator[str]:
     listener = bind("127.0.0.1", 0)
     config = uvicorn.Config(
         create_app(library, **options),
+        http=http,
         log_config=None,
         access_log=False,
         ws="none",
