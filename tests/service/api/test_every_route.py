@@ -111,8 +111,9 @@ def _named(body: Any, ids: Mapping[str, str]) -> Any:
     return body | {"collection": ids["collection"]} if isinstance(body, dict) and "collection" in body else body
 
 
-def names_a_collection(operation: Operation, app: FastAPI) -> bool:
-    if "{collection}" in operation.path:
+def names_a_thing(operation: Operation, app: FastAPI) -> bool:
+    """Whether it is asked of something that somebody owns: a collection, or whatever has an id in the path."""
+    if "{" in operation.path:
         return True
     content = (operation.schema or {}).get("requestBody", {}).get("content", {})
     schema = content.get("application/json", {}).get("schema", {})
@@ -223,16 +224,29 @@ async def test_another_tenants_collection_is_not_there(ground: Ground, issue, wh
         response = await send(ground.client, ground.app, operation, ground.foreign, stranger)
         if response.status_code == 403:
             continue  # the test before says where
-        nowhere = {**ground.foreign, "collection": "not-there-at-all"}
-        missing = await send(ground.client, ground.app, operation, nowhere, stranger)
-        shown = response.text.replace(COLLECTION, "not-there-at-all").replace(f"What is {WORD}?", "")
-        if names_a_collection(operation, ground.app):
-            assert (response.status_code, shown) == (404, missing.text), which
+        if names_a_thing(operation, ground.app):
+            nowhere = {name: f"not-there-{name}" for name in ground.foreign}
+            missing = (await send(ground.client, ground.app, operation, nowhere, stranger)).text
+            shown = response.text
+            for name, value in ground.foreign.items():
+                shown = shown.replace(value, nowhere[name])
+            assert (response.status_code, shown) == (404, missing), which
         else:
             assert response.status_code < 300, (which, response.text)
             # Only the schema's own words are the same for all.
             assert "xyzzy" not in response.text, which
             assert "acme" not in response.text, which
+
+
+async def test_an_id_of_another_tenant_is_not_there_in_an_own_collection(ground: Ground, issue) -> None:
+    admin = issue(ground.library, "admin")
+    mixed = {**ground.foreign, "collection": "default"}
+    asked = [each for each in closed(ground.app) if "{collection}" in each.path and each.path.count("{") > 1]
+    assert asked
+    for operation in asked:
+        response = await send(ground.client, ground.app, operation, mixed, admin)
+        assert response.status_code == 404, (operation.method, operation.path)
+        assert WORD not in response.text
 
 
 async def test_a_flaw_that_is_planted_is_found(ground: Ground, issue) -> None:
