@@ -158,9 +158,11 @@ class Library:
         *,
         tenant: str = DEFAULT_TENANT,
     ) -> IngestReport:
-        """Bring files and folders into a collection, which is made when it is missing."""
+        """Bring files and folders into a collection, which is made when it is missing; so is its tenant."""
         from rag.ingestion import ingest
 
+        if tenant != DEFAULT_TENANT:
+            self.catalog.create_tenant(tenant)
         return ingest(self.home, self.catalog, collection, paths, self.pipeline(), tenant=tenant, progress=on_progress)
 
     def remove_document(self, collection: str, id_or_source: str) -> DocumentInfo:
@@ -199,6 +201,8 @@ class Library:
         self,
         collection: str | None = None,
         on_progress: "Callable[[IngestProgress], None] | None" = None,
+        *,
+        tenant: str = DEFAULT_TENANT,
     ) -> dict[str, int]:
         """Rebuild indexes from the catalog's vectors; rows by collection. No file is read.
 
@@ -206,7 +210,8 @@ class Library:
         """
         from rag.reindexing import reindex
 
-        chosen = [self.catalog.collection(collection)] if collection is not None else self.catalog.collections()
+        catalog = self.catalog
+        chosen = [catalog.collection(collection, tenant)] if collection is not None else catalog.collections(tenant)
         return {item.name: reindex(self.home, self.catalog, item, self.pipeline(), on_progress) for item in chosen}
 
     def check(self) -> "list[Finding]":

@@ -138,7 +138,6 @@ async def ground(tmp_path: Path):
     (tmp_path / "a" / DOCUMENT).write_text(f"# Plans\n\nThe {WORD} is kept in the {WORD} room.\n")
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "rules.md").write_text("# Rules\n\nReturns are accepted within thirty days.\n")
-    library.catalog.create_tenant("acme")
     library.ingest([tmp_path / "a"], COLLECTION, tenant="acme")
     library.ingest([tmp_path / "b"])
     [document] = library.catalog.documents(library.catalog.collection(COLLECTION, "acme"))
