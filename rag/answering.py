@@ -143,7 +143,7 @@ class Answerer:
             raise UsageError("the question is empty")
         if not is_text(question.text):
             raise UsageError(f"the question {question.text!r} is not valid Unicode text")
-        name = self._adapters.find(adapter).name if adapter else None
+        name = self._adapters.find(adapter, question.scope.tenant).name if adapter else None
         return Run(question, strategy, name, Reader(self._catalog))
 
     async def _rewrite(self, question: Question) -> Rewriting:
@@ -154,7 +154,10 @@ class Answerer:
 
     async def _found(self, run: Run, top_k: int | None = None) -> bool:
         """Rewrite and retrieve."""
-        collection = await self._thread(self._catalog.collection, run.question.collection)
+        scope = run.question.scope
+        collection = await self._thread(
+            self._catalog.collection, run.question.collection, scope.tenant, scope.collections
+        )
         with run.timed("rewriting"):
             run.rewriting = await self._rewrite(run.question)
         return await self._thread(self._retrieve, run, collection, top_k or self._settings.retrieval.top_k)

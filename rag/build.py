@@ -14,7 +14,17 @@ from rag.interfaces import AdapterSource, ChatModel, Embedder, Entailment, Model
 from rag.matching import Similarity
 from rag.models import default_cache, resolve
 from rag.question import Question
-from rag.types import Collection, Document, DocumentInfo, Explanation, Hit, IngestReport
+from rag.types import (
+    DEFAULT_TENANT,
+    EVERYTHING,
+    Collection,
+    Document,
+    DocumentInfo,
+    Explanation,
+    Hit,
+    IngestReport,
+    Scope,
+)
 
 if TYPE_CHECKING:
     from rag.checking import Finding
@@ -201,11 +211,15 @@ class Library:
         paths: Sequence[Path],
         collection: str = DEFAULT_COLLECTION,
         on_progress: "Callable[[IngestProgress], None] | None" = None,
+        *,
+        tenant: str = DEFAULT_TENANT,
     ) -> IngestReport:
-        """Bring files and folders into a collection, which is made when it is missing."""
+        """Bring files and folders into a collection, which is made when it is missing; so is its tenant."""
         from rag.ingestion import ingest
 
-        return ingest(self.home, self.catalog, collection, paths, self.pipeline(), progress=on_progress)
+        if tenant != DEFAULT_TENANT:
+            self.catalog.create_tenant(tenant)
+        return ingest(self.home, self.catalog, collection, paths, self.pipeline(), tenant=tenant, progress=on_progress)
 
     def remove_document(self, collection: str, id_or_source: str) -> DocumentInfo:
         """Remove a document from all answers at once, and say what it was."""
@@ -223,22 +237,23 @@ class Library:
 
         return delete_collection(self.home, self.catalog, name)
 
-    def search(self, query: str, collection: str, top_k: int) -> list[Hit]:
-        return self.retriever(self.catalog.collection(collection)).retrieve(query, top_k)
+    def search(self, query: str, collection: str, top_k: int, scope: Scope = EVERYTHING) -> list[Hit]:
+        found = self.catalog.collection(collection, scope.tenant, scope.collections)
+        return self.retriever(found).retrieve(query, top_k)
 
     async def explain(self, query: str, collection: str, top_k: int | None = None) -> Explanation:
         """How the hits came about, and which of them the rag strategy would show its model."""
         return await self.answerer.explain(Question(query, collection, "rag"), top_k)
 
-    def document(self, collection: str, id_or_source: str) -> Document:
-        return self.catalog.document(self.catalog.collection(collection), id_or_source)
+    def document(self, collection: str, id_or_source: str, scope: Scope = EVERYTHING) -> Document:
+        return self.catalog.document(self.catalog.collection(collection, scope.tenant, scope.collections), id_or_source)
 
-    def collections(self) -> list[Collection]:
-        return self.catalog.collections()
+    def collections(self, scope: Scope = EVERYTHING) -> list[Collection]:
+        return self.catalog.collections(scope.tenant, scope.collections)
 
-    def strategies(self) -> list[str]:
+    def strategies(self, scope: Scope = EVERYTHING) -> list[str]:
         """What the API lists as models: each strategy, and with each adapter those that generate."""
-        adapters = self.adapters.names()
+        adapters = self.adapters.names(scope.tenant)
         generating = [strategy for strategy in STRATEGIES if strategy != "extractive"]
         return [*STRATEGIES, *(f"{strategy}@{adapter}" for adapter in adapters for strategy in generating)]
 
@@ -246,6 +261,8 @@ class Library:
         self,
         collection: str | None = None,
         on_progress: "Callable[[IngestProgress], None] | None" = None,
+        *,
+        tenant: str = DEFAULT_TENANT,
     ) -> dict[str, int]:
         """Rebuild indexes from the catalog's vectors; rows by collection. No file is read.
 
@@ -253,7 +270,8 @@ class Library:
         """
         from rag.reindexing import reindex
 
-        chosen = [self.catalog.collection(collection)] if collection is not None else self.catalog.collections()
+        catalog = self.catalog
+        chosen = [catalog.collection(collection, tenant)] if collection is not None else catalog.collections(tenant)
         return {item.name: reindex(self.home, self.catalog, item, self.pipeline(), on_progress) for item in chosen}
 
     def check(self) -> "list[Finding]":

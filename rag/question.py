@@ -8,7 +8,19 @@ from dataclasses import dataclass, field, replace
 from rag.interfaces import Retriever
 from rag.packing import Packed, contains
 from rag.reading import Reader
-from rag.types import Collection, Evidence, Hit, Judgement, Message, PackingBudget, Prompt, Rewriting, Turn
+from rag.types import (
+    EVERYTHING,
+    Collection,
+    Evidence,
+    Hit,
+    Judgement,
+    Message,
+    PackingBudget,
+    Prompt,
+    Rewriting,
+    Scope,
+    Turn,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +39,8 @@ class Question:
     max_tokens: int | None = None
     temperature: float | None = None
     seed: int | None = None
+    scope: Scope = EVERYTHING
+    """Outside it there is no collection."""
 
 
 @dataclass(slots=True)

@@ -102,6 +102,21 @@ class Collection:
     """When its questions are refused, as ``rag.calibration`` reads it; ``None`` takes the shipped one."""
 
 
+DEFAULT_TENANT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose collections, and of these the ones that may be named; ``None`` is all. No other exists for whoever asks."""
+
+    tenant: str = DEFAULT_TENANT
+    collections: frozenset[str] | None = None
+
+
+EVERYTHING = Scope()
+"""All of the default tenant, whose a command line is."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredChunk:
     """A chunk as the catalog knows it, with what a citation needs of its document."""

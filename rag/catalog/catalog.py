@@ -19,20 +19,22 @@ from sqlalchemy.exc import IntegrityError
 
 from rag.analysis import ANALYZER_FINGERPRINT
 from rag.catalog import listing, reading, writing
+from rag.catalog.keys import AccessKeys
 from rag.catalog.listing import KnownSource
 from rag.catalog.opening import open_engine
 from rag.catalog.opening import reading as read_transaction
 from rag.catalog.opening import writing as write_transaction
 from rag.catalog.reading import COLLECTION_COLUMNS, IndexRows
-from rag.catalog.schema import DEFAULT_TENANT, collections, documents, failures, tenants
+from rag.catalog.schema import collections, documents, failures, tenants
 from rag.catalog.writing import NewVersion
 from rag.errors import CatalogError, NotFoundError, UsageError
 from rag.interfaces import Embedder, Vectors
-from rag.types import Collection, Document, DocumentInfo, Failure, StoredChunk
+from rag.types import DEFAULT_TENANT, Collection, Document, DocumentInfo, Failure, StoredChunk
 
 CATALOG_FILE = "catalog.sqlite"
 
-_COLLECTION_NAME = re.compile(r"\w[\w.-]{0,63}")
+_NAME = re.compile(r"\w[\w.-]{0,63}")
+_NAME_RULE = "use up to 64 letters, digits, '.', '_' and '-', the first one a letter or digit"
 
 
 class Catalog:
@@ -40,6 +42,7 @@ class Catalog:
 
     def __init__(self, home: Path, engine: Engine) -> None:
         self.home = home
+        self.keys = AccessKeys(engine)
         self._engine = engine
 
     @classmethod
@@ -69,18 +72,17 @@ class Catalog:
     # --- tenants and collections ----------------------------------------------------------------
 
     def create_tenant(self, name: str) -> None:
-        """Make a tenant; nothing happens if it is there."""
+        """Make a tenant; nothing happens if it is there. ``UsageError`` if that can be no name."""
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"{name!r} cannot name a tenant: {_NAME_RULE}")
         with write_transaction(self._engine) as connection:
             if connection.execute(select(tenants.c.id).where(tenants.c.name == name)).scalar() is None:
                 connection.execute(insert(tenants).values(name=name))
 
     def create_collection(self, name: str, embedder: Embedder, tenant: str = DEFAULT_TENANT) -> Collection:
         """Make an empty collection whose vectors are ``embedder``'s; ``UsageError`` if the name is taken or no name."""
-        if not _COLLECTION_NAME.fullmatch(name):
-            raise UsageError(
-                f"{name!r} cannot name a collection: use up to 64 letters, digits, '.', '_' and '-', "
-                "the first one a letter or digit"
-            )
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"{name!r} cannot name a collection: {_NAME_RULE}")
         try:
             with write_transaction(self._engine) as connection:
                 tenant_id = connection.execute(select(tenants.c.id).where(tenants.c.name == tenant)).scalar()
@@ -103,15 +105,20 @@ class Catalog:
             raise UsageError(f"there is a collection {name!r} already") from error
         return self.collection(name, tenant)
 
-    def collections(self, tenant: str = DEFAULT_TENANT) -> list[Collection]:
-        """The tenant's collections by name."""
+    def collections(self, tenant: str = DEFAULT_TENANT, only: AnyOf[str] | None = None) -> list[Collection]:
+        """The tenant's collections by name; of these, those named in ``only`` where it is given."""
         statement = select(*COLLECTION_COLUMNS).join(tenants).where(tenants.c.name == tenant)
+        if only is not None:
+            statement = statement.where(collections.c.name.in_(only))
         with read_transaction(self._engine) as connection:
             return [Collection(**row) for row in connection.execute(statement.order_by(collections.c.name)).mappings()]
 
-    def collection(self, name: str, tenant: str = DEFAULT_TENANT) -> Collection:
-        """The tenant's collection of that name, else ``NotFoundError`` naming those there are."""
-        existing = self.collections(tenant)
+    def collection(self, name: str, tenant: str = DEFAULT_TENANT, only: AnyOf[str] | None = None) -> Collection:
+        """The tenant's collection of that name, else ``NotFoundError`` naming those there are.
+
+        Those that ``only`` leaves out aren't there.
+        """
+        existing = self.collections(tenant, only)
         for collection in existing:
             if collection.name == name:
                 return collection

@@ -25,7 +25,12 @@ def open_engine(path: Path) -> Engine:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CatalogError(f"the folder {path.parent} cannot be made: {error}; choose another home") from error
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_TIMEOUT_S})
+    engine = create_engine(
+        f"sqlite:///{path}",
+        connect_args={"timeout": _BUSY_TIMEOUT_S},
+        # Documents' text stays out of errors' messages and of logs.
+        hide_parameters=True,
+    )
     event.listen(engine, "connect", _set_up_connection)
     event.listen(engine, "begin", _begin)
     try:

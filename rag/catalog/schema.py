@@ -18,8 +18,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD_REVISION = "0002"
-DEFAULT_TENANT = "default"
+HEAD_REVISION = "0003"
 
 metadata = MetaData(
     naming_convention={
@@ -150,4 +149,24 @@ failures = Table(
     Column("reason", String, nullable=False),
     # SHA-256 of the bytes, where they could be read.
     Column("version", String(64)),
+)
+
+access_keys = Table(
+    "access_keys",
+    metadata,
+    # The public part of the key.
+    Column("id", String(16), primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("name", String(100), nullable=False),
+    Column("role", String(16), nullable=False),
+    # HMAC-SHA-256 of the whole key; the pepper lies in a file beside the catalog.
+    Column("digest", LargeBinary(32), nullable=False),
+    # Names as a JSON list; NULL is all of the tenant's.
+    Column("collections", Text),
+    Column("requests_per_minute", Integer),
+    Column("tokens_per_minute", Integer),
+    Column("created_at", String, nullable=False),
+    Column("expires_at", String),
+    Column("revoked_at", String),
+    Index(None, "tenant_id"),
 )

@@ -1,6 +1,5 @@
 """The API application: routes, guards and error bodies around one ``Library``."""
 
-import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -10,24 +9,32 @@ from fastapi import FastAPI
 from rag.build import Library
 from rag.errors import ConfigError
 from service.api import errors
+from service.api.buckets import Buckets
 from service.api.chat import chat_routes
 from service.api.counting import Counting
 from service.api.documents import document_routes
+from service.api.exposition import metric_routes
 from service.api.flow import Flow
-from service.api.guarding import LOOPBACK_NAMES, Guard
+from service.api.guarding import Guard
 from service.api.health import health_routes
-from service.api.metrics import Metrics, metric_routes
+from service.api.identity import Door
+from service.api.metrics import Metrics
 from service.api.models import model_routes
+from service.api.origins import Origins, is_loopback
 from service.api.page import install_page
 from service.api.search import search_routes
 from service.api.threads import Threads
+from service.keys import Pepper, Verifier
 from service.registered import watching
 
 HEARTBEAT_S = 3.0
 
 
-def create_app(library: Library, heartbeat_s: float = HEARTBEAT_S) -> FastAPI:
-    """The application. Its shutdown closes the library; ``state.flow`` is what to stop before it."""
+def create_app(library: Library, heartbeat_s: float = HEARTBEAT_S, host: str | None = None) -> FastAPI:
+    """The application. Its shutdown closes the library; ``state.flow`` is what to stop before it.
+
+    ``host`` is what it will listen on, the configured one when left out. Beyond loopback keys are always demanded.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -40,7 +47,8 @@ def create_app(library: Library, heartbeat_s: float = HEARTBEAT_S) -> FastAPI:
     app = FastAPI(title="domainqa", version=version("domainqa"), lifespan=lifespan, docs_url=None, redoc_url=None)
     threads = Threads(settings.server.threads)
     metrics = Metrics()
-    app.state.flow = flow = Flow(library.answerer, settings, metrics)
+    buckets = Buckets()
+    app.state.flow = flow = Flow(library.answerer, settings, metrics, buckets)
     app.include_router(chat_routes(flow, settings.answering.strategy, heartbeat_s))
     app.include_router(model_routes(library, threads))
     app.include_router(search_routes(library, threads))
@@ -49,26 +57,20 @@ def create_app(library: Library, heartbeat_s: float = HEARTBEAT_S) -> FastAPI:
     app.include_router(metric_routes(metrics))
     install_page(app)
     errors.install(app)
-    app.add_middleware(Guard, hosts=(*LOOPBACK_NAMES, _in_header(settings.server.host)))
+    bound = settings.server.host if host is None else host
+    verifier = Verifier(library.catalog.keys, Pepper(library.home))
+    origins = Origins(bound) if is_loopback(bound) else None
+    # The last one added is the outermost.
+    app.add_middleware(Door, verifier=verifier, origins=origins, buckets=buckets, metrics=metrics)
+    app.add_middleware(Guard)
     app.add_middleware(Counting, metrics=metrics)
     return app
 
 
-def check_bind(host: str) -> None:
-    """Refuse to listen where others can reach us: this version has no keys. Raises ``ConfigError``."""
-    if host == "localhost":
-        return
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+def check_bind(host: str, *, has_keys: bool = False) -> None:
+    """Refuse to listen where others can reach us while no key can be demanded of them. Raises ``ConfigError``."""
+    if not has_keys and not is_loopback(host):
         raise ConfigError(
-            f"server.host is {host!r}, which other machines may reach, and this version has no access keys;"
-            " use 127.0.0.1, ::1 or localhost"
+            f"server.host is {host!r}, which other machines may reach, and there are no access keys that are valid; "
+            "make one with `domainqa keys create --name NAME --role reader`, or listen on 127.0.0.1, ::1 or localhost"
         )
-
-
-def _in_header(host: str) -> str:
-    """A host as browsers write it in the Host header."""
-    return f"[{host}]" if ":" in host else host

@@ -20,8 +20,9 @@ from rag.question import Question
 from rag.types import Answer, Finished, TextDelta, Usage
 from service.api.asking import question_of
 from service.api.counting import STRATEGY
-from service.api.errors import body_of, unexpected
+from service.api.errors import body_of, for_log, unexpected
 from service.api.flow import Flow
+from service.api.identity import Caller, Principal
 from service.api.schemas import (
     ERRORS,
     AssistantMessage,
@@ -69,15 +70,17 @@ def chat_routes(flow: Flow, default_strategy: str, heartbeat_s: float) -> APIRou
             **ERRORS,
         },
     )
-    async def complete(body: ChatRequest, request: Request) -> ChatCompletion | Response:
+    async def complete(body: ChatRequest, request: Request, caller: Caller) -> ChatCompletion | Response:
         question = question_of(body)
         head = _Head(question.strategy or default_strategy, bool(body.trace))
         request.scope[STRATEGY] = flow.strategy_of(question)
         try:
             if not body.stream:
-                return _completion(head, question, await until_disconnect(request.receive, flow.answer(question)))
+                return _completion(
+                    head, question, await until_disconnect(request.receive, flow.answer(question, caller))
+                )
             usage_wanted = body.stream_options is not None and body.stream_options.include_usage
-            events = _sse(flow, question, head, usage_wanted, heartbeat_s)
+            events = _sse(flow, question, caller, head, usage_wanted, heartbeat_s)
             first = await until_disconnect(request.receive, _next(events))
         except ClientGoneError:
             return Response(status_code=CLIENT_GONE)
@@ -91,12 +94,12 @@ async def _next(events: AsyncGenerator[str, None]) -> str:
 
 
 async def _sse(
-    flow: Flow, question: Question, head: "_Head", usage_wanted: bool, heartbeat_s: float
+    flow: Flow, question: Question, caller: Principal, head: "_Head", usage_wanted: bool, heartbeat_s: float
 ) -> AsyncGenerator[str, None]:
     """The stream's events. Errors are raised before the first one and told in an event of their own after it."""
     started = False
     try:
-        async with aclosing(with_heartbeats(flow.stream(question), heartbeat_s)) as events:
+        async with aclosing(with_heartbeats(flow.stream(question, caller), heartbeat_s)) as events:
             async for event in events:
                 if event is None:
                     yield ("" if started else _role(head)) + ": still working\n\n"
@@ -110,7 +113,7 @@ async def _sse(
     except DomainQAError as error:
         if not started:
             raise
-        logger.warning("a stream ended with an error: %s", error)
+        logger.warning("a stream ended with an error: %s", for_log(error))
         yield _data(body_of(error))
     except Exception:
         if not started:

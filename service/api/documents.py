@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from rag.build import Library
 from rag.types import Document
 from service.api.errors import RequestError
+from service.api.identity import Caller
 from service.api.schemas import ERRORS, DocumentOut, PageOut, SectionOut
 from service.api.threads import Threads
 
@@ -18,14 +19,19 @@ def document_routes(library: Library, threads: Threads) -> APIRouter:
 
     @router.get("/v1/collections/{collection}/documents/{document_id}", responses=ERRORS)
     async def document(
-        collection: str, document_id: str, start: Offset = None, end: Offset = None, around: Offset = None
+        caller: Caller,
+        collection: str,
+        document_id: str,
+        start: Offset = None,
+        end: Offset = None,
+        around: Offset = None,
     ) -> DocumentOut:
         """``start`` and ``end`` choose a span in code points, ``around`` widens it on both sides; all of it without."""
         if start is not None and end is not None and start > end:
             raise RequestError(f"start is {start} but end is {end}; start must not be larger", "start")
         if around is not None and start is None and end is None:
             raise RequestError("around widens a span; send start or end with it", "around")
-        found = await threads.run(library.document, collection, document_id)
+        found = await threads.run(library.document, collection, document_id, caller.scope)
         length = len(found.text)
         margin = around or 0
         first = min(max((start or 0) - margin, 0), length)

@@ -7,7 +7,7 @@ logged with its traceback and the client is told no detail.
 import logging
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -20,6 +20,7 @@ from rag.errors import (
     DomainQAError,
     EngineBusyError,
     EngineError,
+    EngineFaultError,
     EngineTimeoutError,
     EngineUnavailableError,
     NotFoundError,
@@ -47,6 +48,26 @@ class StoppingError(DomainQAError):
     """The service is on its way down: ask again in a moment, or another one."""
 
 
+class NotAuthenticatedError(DomainQAError):
+    """No key, or none that is good. Says the same whatever is wrong with it."""
+
+    def __init__(self) -> None:
+        super().__init__("this needs a key that is valid; send it as `Authorization: Bearer dqa_...`")
+
+
+class ForbiddenError(DomainQAError):
+    """The key is good, and its role does not allow this."""
+
+
+class RateLimitError(DomainQAError):
+    """The key has used up its minute: come back after ``retry_after_s`` seconds."""
+
+    def __init__(self, kind: Literal["requests", "tokens"], per_minute: int, retry_after_s: float) -> None:
+        wait_s = max(1, math.ceil(retry_after_s))
+        super().__init__(f"this key is limited to {per_minute} {kind} per minute; come back in {wait_s} s")
+        self.retry_after_s = wait_s
+
+
 def status_of(error: DomainQAError) -> int:
     """The HTTP status that tells the client what to do next."""
     if isinstance(error, NotFoundError):
@@ -55,7 +76,11 @@ def status_of(error: DomainQAError) -> int:
         return 500  # the operator's settings, not this request
     if isinstance(error, UsageError):
         return 400
-    if isinstance(error, EngineBusyError):
+    if isinstance(error, NotAuthenticatedError):
+        return 401
+    if isinstance(error, ForbiddenError):
+        return 403
+    if isinstance(error, EngineBusyError | RateLimitError):
         return 429
     if isinstance(error, EngineUnavailableError | StoppingError):
         return 503
@@ -81,6 +106,9 @@ _KINDS: Sequence[tuple[type[DomainQAError], str, str | None]] = (
     (DoesNotFitError, "invalid_request_error", "context_length_exceeded"),
     (ConfigError, "server_error", "configuration"),
     (UsageError, "invalid_request_error", None),
+    (NotAuthenticatedError, "invalid_request_error", "invalid_api_key"),
+    (ForbiddenError, "invalid_request_error", "insufficient_permissions"),
+    (RateLimitError, "rate_limit_error", "rate_limit_exceeded"),
     (EngineBusyError, "rate_limit_error", "engine_busy"),
     (EngineUnavailableError, "server_error", "engine_unavailable"),
     (EngineTimeoutError, "server_error", "engine_timeout"),
@@ -97,15 +125,24 @@ def unexpected() -> ErrorBody:
 
 def response_to(error: DomainQAError) -> JSONResponse:
     headers: dict[str, str] = {}
-    if isinstance(error, EngineBusyError | EngineUnavailableError):
+    if isinstance(error, NotAuthenticatedError):
+        headers["WWW-Authenticate"] = "Bearer"
+    elif isinstance(error, EngineBusyError | EngineUnavailableError | RateLimitError):
         wait_s = UNAVAILABLE_RETRY_S if error.retry_after_s is None else error.retry_after_s
         headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
     elif isinstance(error, StoppingError):
         headers |= {"Retry-After": str(UNAVAILABLE_RETRY_S), "Connection": "close"}
     status = status_of(error)
     if status >= 500:
-        logger.warning("answered %d: %s", status, error)
+        logger.warning("answered %d: %s", status, for_log(error))
     return JSONResponse(body_of(error).model_dump(), status, headers)
+
+
+def for_log(error: DomainQAError) -> str:
+    """Its message, unless that is the engine's own, which may repeat what a user said."""
+    if isinstance(error, EngineFaultError):
+        return "the engine failed with an error of its own, which the client was told"
+    return str(error)
 
 
 def refusal(status: int, message: str, code: str) -> JSONResponse:

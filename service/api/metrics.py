@@ -1,4 +1,4 @@
-"""What is measured, in Prometheus' form, and ``GET /metrics``. ``docs/metrics.md`` lists it; a test compares the two.
+"""What is measured, in Prometheus' form. ``docs/metrics.md`` lists it, and a test compares the two.
 
 Labels have few values, none of them a user's word: a strategy that nobody defined is `other`, so is an unknown route.
 """
@@ -7,16 +7,14 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
-from fastapi import APIRouter, Response
 from prometheus_client import (
-    CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
     disable_created_metrics,
-    generate_latest,
 )
 
 from rag.errors import (
@@ -29,7 +27,7 @@ from rag.errors import (
 )
 from rag.types import Answer
 from service.api.circuit import STATES, Circuit
-from service.api.errors import StoppingError
+from service.api.errors import RateLimitError, StoppingError
 from service.api.places import Places
 
 OTHER = "other"
@@ -119,6 +117,18 @@ class Metrics:
         self._engine_errors = Counter(
             "domainqa_engine_errors", "Answers that the engine failed, by how.", ("kind",), registry=self.registry
         )
+        self._not_authenticated = Counter(
+            "domainqa_authentication_failures",
+            "Requests without a good key; nothing tells which.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self._limited = Counter(
+            "domainqa_rate_limited",
+            "Requests refused because their key had used up its minute, by what it ran out of.",
+            ("limit",),
+            registry=self.registry,
+        )
         self._circuit = Gauge(
             "domainqa_circuit_state",
             "1 for the state of the circuit before the engine, 0 for the others.",
@@ -135,6 +145,12 @@ class Metrics:
 
     def requested(self, route: str, status: int, strategy: str) -> None:
         self._requests.labels(route, str(status), strategy).inc()
+
+    def not_authenticated(self, reason: Literal["missing", "invalid"]) -> None:
+        self._not_authenticated.labels(reason).inc()
+
+    def limited(self, limit: Literal["requests", "tokens"]) -> None:
+        self._limited.labels(limit).inc()
 
     @contextmanager
     def answering(self, strategy: str) -> Iterator["Watch"]:
@@ -204,7 +220,7 @@ def _outcome(error: Exception, *, admitted: bool) -> str:
         return "invalid"
     if isinstance(error, StoppingError):
         return "cut" if admitted else "refused"
-    if isinstance(error, EngineBusyError) or (isinstance(error, EngineError) and not admitted):
+    if isinstance(error, EngineBusyError | RateLimitError) or (isinstance(error, EngineError) and not admitted):
         return "refused"
     return "failed"
 
@@ -222,14 +238,3 @@ _KINDS: tuple[tuple[type[EngineError], str], ...] = (
     (EngineTimeoutError, "timeout"),
     (EngineFaultError, "fault"),
 )
-
-
-def metric_routes(metrics: Metrics) -> APIRouter:
-    # Not in openapi.json, which describes what clients of the API use.
-    router = APIRouter(include_in_schema=False)
-
-    @router.get("/metrics")
-    async def exposition() -> Response:
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
-    return router

@@ -432,11 +432,10 @@ class DocumentOut(Wire):
 
 class Health(Wire):
     status: Literal["ok"] = "ok"
-    version: str
 
 
 class Readiness(Wire):
-    """``parts`` says ``ok`` or the reason of each part."""
+    """``parts`` says ``ok`` or the reason of each part; the reasons are for an admin of the default tenant."""
 
     status: Literal["ready", "not ready"]
     parts: dict[str, str]

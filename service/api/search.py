@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from rag.build import Library
 from rag.types import Hit
+from service.api.identity import Caller
 from service.api.schemas import ERRORS, ChannelOut, HitOut, SearchRequest, SearchResult
 from service.api.threads import Threads
 
@@ -12,9 +13,9 @@ def search_routes(library: Library, threads: Threads) -> APIRouter:
     router = APIRouter()
 
     @router.post("/v1/search", responses=ERRORS)
-    async def search(body: SearchRequest) -> SearchResult:
+    async def search(body: SearchRequest, caller: Caller) -> SearchResult:
         top_k = body.top_k or library.settings.retrieval.top_k
-        hits = await threads.run(library.search, body.query, body.collection, top_k)
+        hits = await threads.run(library.search, body.query, body.collection, top_k, caller.scope)
         return SearchResult(collection=body.collection, query=body.query, hits=[_hit(each) for each in hits])
 
     return router

@@ -9,16 +9,21 @@ import uvicorn
 
 from rag.build import Library
 from rag.errors import ConfigError
+from service import discretion
 from service.api.app import check_bind, create_app
+from service.keys import valid_keys_exist
 
 CUT_S = 5
 """After the drain: how long answers that were cut may take to tell their clients."""
 BACKLOG = 128
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises ``ConfigError`` before anything heavy is loaded."""
-    check_bind(host)
+def bind(host: str, port: int, *, has_keys: bool = False) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises ``ConfigError`` before anything heavy is loaded.
+
+    Beyond loopback only with ``has_keys``: there is a valid key.
+    """
+    check_bind(host, has_keys=has_keys)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -57,11 +62,14 @@ def serve(
     ``listener`` is a socket from ``bind`` when the caller took the port before; ``on_ready`` is told the page's
     address once requests are answered.
     """
-    with listener or bind(host, port) as taken:
-        app = create_app(library)
+    discretion.keep()
+    with listener or bind(host, port, has_keys=valid_keys_exist(library.catalog.keys, library.home)) as taken:
+        app = create_app(library, host=host)
         drain_s = library.settings.server.drain_s
         config = uvicorn.Config(
             app,
+            # Its limit on what comes before a request's body holds, whatever else is installed.
+            http="h11",
             log_config=None,
             access_log=False,
             server_header=False,

@@ -9,7 +9,7 @@ from rich.text import Text
 from rag.errors import UsageError
 from rag.types import IngestReport
 from service.cli import output, session
-from service.cli.options import Collection, JsonOutput
+from service.cli.options import Collection, JsonOutput, Tenant
 from service.cli.progress import IngestDisplay
 
 
@@ -17,6 +17,7 @@ def ingest(
     ctx: typer.Context,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")],
     collection: Collection = "default",
+    tenant: Tenant = "default",
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when a file could not be read.")] = False,
     as_json: JsonOutput = False,
 ) -> None:
@@ -27,7 +28,7 @@ def ingest(
     own = session.of(ctx)
     own.provide()
     with IngestDisplay() as display, own.library(display.note) as library:
-        report = library.ingest(paths, collection, display.update)
+        report = library.ingest(paths, collection, display.update, tenant=tenant)
     if as_json:
         output.print_json(_as_json(report))
     else:

@@ -25,6 +25,7 @@ from service.cli import (
     engine,
     evaluation,
     ingest,
+    keys,
     models,
     noise,
     output,
@@ -80,6 +81,7 @@ app.command("ask")(ask.ask)
 app.command("serve")(serve.serve)
 app.add_typer(collections.app, name="collections")
 app.add_typer(documents.app, name="documents")
+app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(engine.app, name="engine")

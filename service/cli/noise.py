@@ -4,6 +4,7 @@ import logging
 import os
 import warnings
 
+from service import discretion
 from service.cli import output
 
 _ENVIRONMENT = {
@@ -28,6 +29,7 @@ def silence() -> None:
     warnings.showwarning = _show_warning
     handler = _OneLine(logging.WARNING)
     logging.getLogger().addHandler(handler)
+    discretion.keep()
 
 
 class _OneLine(logging.Handler):

@@ -18,6 +18,7 @@ def reindex(
         # As every other command takes it.
         str | None, typer.Option("--collection", "-c", metavar="NAME", help="The same, as an option.")
     ] = None,
+    tenant: Annotated[str, typer.Option("--tenant", metavar="TENANT", help="Whose collections they are.")] = "default",
     as_json: JsonOutput = False,
 ) -> None:
     """Rebuild the indexes from the stored texts.
@@ -29,7 +30,7 @@ def reindex(
     own = session.of(ctx)
     own.provide()
     with IngestDisplay() as display, own.library(display.note) as library:
-        rows = library.reindex(collection or option, display.update)
+        rows = library.reindex(collection or option, display.update, tenant=tenant)
     if as_json:
         output.print_json({"collections": [{"name": name, "chunks": count} for name, count in rows.items()]})
     elif rows:

@@ -19,7 +19,9 @@ def serve(
     ctx: typer.Context,
     host: Annotated[
         str | None,
-        typer.Option("--host", metavar="HOST", help="Address to listen on, of this machine only [server.host]."),
+        typer.Option(
+            "--host", metavar="HOST", help="Address to listen on; beyond this machine only with keys [server.host]."
+        ),
     ] = None,
     port: Annotated[
         int | None,
@@ -27,7 +29,7 @@ def serve(
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Try configuration, address and models, then stop.")] = False,
 ) -> None:
-    """Serve the page and the API on this machine."""
+    """Serve the page and the API. Once there are access keys, they are demanded."""
     # Brings the web framework; the port is taken before models are loaded.
     from service.api import serving
 
@@ -35,7 +37,7 @@ def serve(
     settings = own.settings()
     host = settings.server.host if host is None else host
     port = settings.server.port if port is None else port
-    with serving.bind(host, port) as listener, _engine(own) as supervisor:
+    with serving.bind(host, port, has_keys=_has_keys(own)) as listener, _engine(own) as supervisor:
         own.provide(chat=True)
         library = _ready_library(own, supervisor)
         if check:
@@ -47,6 +49,14 @@ def serve(
             output.print_text(f"ready to serve at {serving.url_of(listener)}")
             return
         serving.serve(library, host, port, listener=listener, on_ready=_announce)
+
+
+def _has_keys(own: session.Session) -> bool:
+    from rag.catalog import Catalog
+    from service.keys import valid_keys_exist
+
+    with Catalog.open(own.home_folder()) as catalog:
+        return valid_keys_exist(catalog.keys, catalog.home)
 
 
 @contextmanager

@@ -2,12 +2,25 @@
 
 export class ServiceError extends Error {}
 
+// The key lives as long as the tab. Who needs one is told by the event "keyneeded".
+const KEY = "domainqa-key";
+
+export function useKey(key) {
+  // Other characters cannot stand in a header, and no key has them.
+  sessionStorage.setItem(KEY, key.replace(/[^\x21-\x7e]/g, ""));
+}
+
+function headers(more) {
+  const key = sessionStorage.getItem(KEY);
+  return key ? { ...more, Authorization: `Bearer ${key}` } : more;
+}
+
 const UNREACHABLE = "The service cannot be reached. Check that it is still running, then try again.";
 
 export async function getJson(path) {
   let response;
   try {
-    response = await fetch(path, { headers: { Accept: "application/json" } });
+    response = await fetch(path, { headers: headers({ Accept: "application/json" }) });
   } catch {
     throw new ServiceError(UNREACHABLE);
   }
@@ -26,7 +39,7 @@ export async function* answerChunks(request, signal) {
   try {
     response = await fetch("v1/chat/completions", {
       method: "POST",
-      headers: { "Content-Type": "application/json" },
+      headers: headers({ "Content-Type": "application/json" }),
       body: JSON.stringify({ ...request, stream: true }),
       signal,
     });
@@ -75,13 +88,19 @@ export async function* eventData(body) {
 }
 
 async function failure(response) {
+  if (response.status === 401) {
+    document.dispatchEvent(new Event("keyneeded"));
+    return new ServiceError(
+      sessionStorage.getItem(KEY) ? "This key is not valid, or no longer." : "This service asks for an access key.",
+    );
+  }
   let message = "";
   try {
     message = (await response.json()).error.message;
   } catch {
     message = `the service answered with status ${response.status}`;
   }
-  if (response.status === 429) message = `The service is busy: ${message}`;
+  if (response.status === 429 && !message.startsWith("this key")) message = `The service is busy: ${message}`;
   return new ServiceError(sentence(message));
 }
 

@@ -1,6 +1,6 @@
 // The page: asks, shows the answer as it comes, opens the sources it names. Plain modules, nothing from elsewhere.
 
-import { answerChunks, getJson } from "./api.js";
+import { answerChunks, getJson, useKey } from "./api.js";
 import { Exchange } from "./answer.js";
 import { element } from "./dom.js";
 import { Panel } from "./panel.js";
@@ -9,6 +9,7 @@ const byId = (id) => document.getElementById(id);
 const [form, question, send, stop] = ["composer", "question", "send", "stop"].map(byId);
 const [thread, empty, welcome, status] = ["thread", "empty", "welcome", "status"].map(byId);
 const [collection, strategy, scroller] = ["collection", "strategy", "main"].map(byId);
+const [lock, key] = ["lock", "key"].map(byId);
 const panel = new Panel(byId("room"));
 
 const STRATEGIES = {
@@ -18,6 +19,7 @@ const STRATEGIES = {
   base: "Model alone",
 };
 
+const WELCOME = welcome.textContent;
 let running = null;
 
 form.addEventListener("submit", (event) => {
@@ -34,6 +36,20 @@ question.addEventListener("input", grow);
 stop.addEventListener("click", () => running?.abort());
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") panel.close();
+});
+
+document.addEventListener("keyneeded", () => {
+  lock.hidden = false;
+  key.focus();
+});
+lock.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (key.value.trim() === "") return;
+  useKey(key.value);
+  key.value = "";
+  lock.hidden = true;
+  welcome.textContent = WELCOME;
+  fill();
 });
 
 async function ask(words) {

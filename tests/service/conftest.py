@@ -6,6 +6,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -13,9 +15,11 @@ import pytest
 import uvicorn
 
 from rag.adapters import KnownAdapters
+from rag.catalog import AccessKey
 from rag.config import Settings
 from rag.errors import NotFoundError
 from rag.types import (
+    EVERYTHING,
     Answer,
     ChannelScore,
     Citation,
@@ -28,6 +32,7 @@ from rag.types import (
     Hit,
     NearestDocument,
     Page,
+    Scope,
     Section,
     StoredChunk,
     TextDelta,
@@ -35,6 +40,7 @@ from rag.types import (
 )
 from service.api.app import create_app
 from service.api.serving import bind, url_of
+from service.keys import Pepper, new_key
 
 # The sign before the passage is one code point and two UTF-16 units: offsets that confuse them are off by one.
 INTRO = "# Maintenance\n\n𝔐 Gear pump ZP-40/2. Read all of this before you start.\n\n"
@@ -176,24 +182,46 @@ class ScriptedAnswerer:
         return finished
 
 
+class MemoryKeys:
+    """What the API asks of the catalog's keys, by id."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, AccessKey] = {}
+
+    def add(self, key: AccessKey) -> None:
+        self.held[key.id] = key
+
+    def exist(self) -> bool:
+        return bool(self.held)
+
+    def find(self, key_id: str) -> AccessKey | None:
+        return self.held.get(key_id)
+
+    def list(self) -> Sequence[AccessKey]:
+        return list(self.held.values())
+
+
 class ScriptedLibrary:
     """What the API sees of a library, over one collection with one document."""
+
+    home = Path("/nonexistent")
 
     def __init__(self, *scripts: Sequence[Step]) -> None:
         self.settings = Settings()
         self.answerer = ScriptedAnswerer(*scripts)
         self.adapters = KnownAdapters({})
+        self.catalog = SimpleNamespace(keys=MemoryKeys())
         self.ready = {"catalog": "ok", "engine": "ok"}
         self.searched: list[tuple[str, str, int]] = []
         self.closed = False
 
-    def strategies(self) -> list[str]:
+    def strategies(self, scope: Scope = EVERYTHING) -> list[str]:
         return ["base", "extractive", "stuffed", "rag", "base@pumps", "rag@pumps"]
 
-    def collections(self) -> list[Collection]:
+    def collections(self, scope: Scope = EVERYTHING) -> list[Collection]:
         return [Collection(1, 1, name, "f", "all-MiniLM-L6-v2", 384, "a", 3) for name in ("archive", "default")]
 
-    def search(self, query: str, collection: str, top_k: int) -> list[Hit]:
+    def search(self, query: str, collection: str, top_k: int, scope: Scope = EVERYTHING) -> list[Hit]:
         self._check(collection)
         self.searched.append((query, collection, top_k))
         chunk = StoredChunk(
@@ -202,7 +230,7 @@ class ScriptedLibrary:
         )  # fmt: skip
         return [Hit(chunk, 0.9, {"dense": ChannelScore(1, 0.7, 1.0), "lexical": ChannelScore(2, 8.5, 0.8)})][:top_k]
 
-    def document(self, collection: str, document_id: str) -> Document:
+    def document(self, collection: str, document_id: str, scope: Scope = EVERYTHING) -> Document:
         self._check(collection)
         if document_id != "doc-1":
             raise NotFoundError(f"there is no document {document_id!r} in collection {collection!r}")
@@ -241,6 +269,24 @@ def scripts() -> SimpleNamespace:
 
 
 @pytest.fixture
+def issue(tmp_path: Path) -> Callable[..., str]:
+    """``issue(library, role="reader", tenant="acme", ...)`` makes a key and returns it as its holder has it."""
+
+    def make(library: object, role: str = "reader", **more: object) -> str:
+        if isinstance(library, ScriptedLibrary):
+            library.home = tmp_path
+        Pepper(library.home).make()
+        new = new_key()
+        fields = {"tenant": "default", "name": "test", "created_at": datetime.now(UTC), **more}
+        library.catalog.keys.add(
+            AccessKey(id=new.id, role=role, digest=Pepper(library.home).digest(new.text), **fields)
+        )
+        return new.text
+
+    return make
+
+
+@pytest.fixture
 def client_for() -> Callable[..., httpx.AsyncClient]:
     """A client that talks to the app without a network, from this machine."""
 
@@ -252,10 +298,11 @@ def client_for() -> Callable[..., httpx.AsyncClient]:
 
 
 @contextmanager
-def _running(library: object, **options: object) -> Iterator[str]:
+def _running(library: object, http: str = "auto", **options: object) -> Iterator[str]:
     listener = bind("127.0.0.1", 0)
     config = uvicorn.Config(
         create_app(library, **options),
+        http=http,
         log_config=None,
         access_log=False,
         ws="none",

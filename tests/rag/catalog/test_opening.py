@@ -87,13 +87,10 @@ def test_importing_the_catalog_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_catalog_of_the_first_schema_keeps_its_collections(tmp_path: Path) -> None:
+def test_a_catalog_of_the_first_schema_keeps_its_collections(tmp_path: Path, downgrade) -> None:
     with Catalog.open(tmp_path) as catalog:
         made = catalog.create_collection("old", FakeEmbedder())
-    with sqlite3.connect(tmp_path / CATALOG_FILE) as connection:
-        connection.execute("ALTER TABLE collections DROP COLUMN calibration")
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
-    connection.close()
+    downgrade(tmp_path, "0001")
     with Catalog.open(tmp_path) as catalog:
         assert catalog.collection("old") == made
         catalog.set_calibration(made, "{}")

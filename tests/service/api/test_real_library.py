@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import openai
 import pytest
 
 from rag.build import Library
+from rag.catalog import Catalog
 from rag.config import AnsweringSettings, Settings
 from rag.fakes import FakeEmbedder, ScriptedModel
 from rag.types import Message
@@ -90,3 +93,25 @@ def test_what_the_documents_do_not_say_is_not_answered(running, library):
         answer = client.chat.completions.create(model="rag", messages=messages).choices[0].message
     assert answer.domainqa["abstained"]
     assert answer.domainqa["citations"] == []
+
+
+def test_an_openai_client_with_a_key_until_it_is_revoked_elsewhere(running, library, issue):
+    with running(library) as url:
+        assert httpx.get(f"{url}/v1/models").status_code == 200
+        key = issue(library, requests_per_minute=3)
+        with openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=30) as client:
+            messages = [{"role": "user", "content": QUESTION}]
+            assert client.chat.completions.create(model="rag", messages=messages).choices[0].message.content
+            client.models.list()
+            client.models.list()
+            with pytest.raises(openai.RateLimitError, match="3 requests per minute"):
+                client.models.list()
+            with Catalog.open(library.home) as elsewhere:
+                elsewhere.keys.revoke(key[4:16], datetime.now(UTC))
+            with pytest.raises(openai.AuthenticationError):
+                client.models.list()
+        with (
+            openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=30) as client,
+            pytest.raises(openai.AuthenticationError),
+        ):
+            client.models.list()

@@ -17,6 +17,7 @@ from service.api.serving import bind, url_of
 # Runs in a process of its own, since signals belong to a process's main thread.
 PROGRAM = """
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from rag.adapters import KnownAdapters
 from rag.config import Settings
@@ -25,7 +26,8 @@ from service.api.serving import serve
 async def aclose():
     print("closed", flush=True)
 
-library = SimpleNamespace(settings=Settings(), answerer=None, adapters=KnownAdapters({}), aclose=aclose)
+library = SimpleNamespace(settings=Settings(), answerer=None, adapters=KnownAdapters({}), aclose=aclose,
+    home=Path("."), catalog=SimpleNamespace(keys=SimpleNamespace(list=lambda: [], exist=lambda: False)))
 serve(library, "127.0.0.1", 0, on_ready=lambda url: print(url, flush=True))
 print("returned", flush=True)
 """
@@ -67,6 +69,7 @@ def test_the_address_is_where_it_listens():
 # An answer of three words, each a moment after the one before.
 SLOW_PROGRAM = """
 import asyncio, sys
+from pathlib import Path
 from types import SimpleNamespace
 from rag.adapters import KnownAdapters
 from rag.config import ServerSettings, Settings
@@ -85,7 +88,8 @@ class Answerer:
             "one two three", False, "base", "m", (), (), (), None, None, "stop", Usage(1, 1), {"total": 1.0}))
 
 settings = Settings(server=ServerSettings(drain_s=float(sys.argv[1])))
-library = SimpleNamespace(settings=settings, answerer=Answerer(), adapters=KnownAdapters({}), aclose=aclose)
+library = SimpleNamespace(settings=settings, answerer=Answerer(), adapters=KnownAdapters({}), aclose=aclose,
+    home=Path("."), catalog=SimpleNamespace(keys=SimpleNamespace(list=lambda: [], exist=lambda: False)))
 serve(library, "127.0.0.1", 0, on_ready=lambda url: print(url, flush=True))
 """
 

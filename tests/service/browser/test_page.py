@@ -328,3 +328,37 @@ def luminance(colour: str) -> float:
     channels = [float(part) / 255 for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]
     red, green, blue = (each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in channels)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_a_service_with_keys_asks_for_one_and_keeps_it_for_the_tab(running, browser, scripts, issue, picture) -> None:
+    library = scripts.library()
+    key = issue(library, name="page")
+    with running(library) as url:
+        context = browser.new_context(viewport={"width": 1280, "height": 800})
+        page = context.new_page()
+        page.goto(f"{url}/")
+        lock = page.get_by_label("Your access key")
+        expect(lock).to_be_focused()
+        expect(page.get_by_role("alert")).to_have_text("This service asks for an access key.")
+        picture(page, "locked")
+        lock.fill("dqa_wröng")
+        lock.press("Enter")
+        expect(page.get_by_role("alert")).to_have_text("This key is not valid, or no longer.")
+        lock.fill(key)
+        lock.press("Enter")
+        expect(page.locator("#strategy option")).not_to_have_count(0)
+        expect(lock).to_be_hidden()
+        page.reload()
+        expect(page.locator("#strategy option")).not_to_have_count(0)
+        ask(page)
+        expect(page.locator("article, .answer").first).to_contain_text("42 Nm")
+        picture(page, "answered")
+        assert key not in page.content()
+        assert key not in page.url
+        library.catalog.keys.held.clear()
+        ask(page)
+        expect(lock).to_be_visible()
+        another = context.new_page()
+        another.goto(f"{url}/")
+        expect(another.get_by_label("Your access key")).to_be_visible()
+        context.close()

@@ -174,3 +174,12 @@ def test_doctor_tells_a_wrong_configuration(domainqa, tmp_path: Path) -> None:
 
 def test_serve_checks_without_serving(domainqa) -> None:
     assert "ready to serve at http://127.0.0.1:" in ok(domainqa("serve", "--port", "0", "--check"))
+
+
+def test_another_tenants_documents_are_its_own(domainqa, folder: Path) -> None:
+    assert ok(domainqa("ingest", str(folder), "--tenant", "acme", "--json"))["added"] == 2
+    assert ok(domainqa("collections", "list", "--json")) == {"collections": []}
+    assert domainqa("search", "casing bolts").exit_code == 1
+    assert ok(domainqa("reindex", "--json")) == {"collections": []}
+    assert ok(domainqa("reindex", "--tenant", "acme", "--json")) == {"collections": [{"name": "default", "chunks": 2}]}
+    assert domainqa("ingest", str(folder), "--tenant", "a b").exit_code == 1

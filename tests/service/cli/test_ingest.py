@@ -28,7 +28,7 @@ class Ingests:
     asked: list[tuple[list[Path], str]] = field(default_factory=list)
     closed: bool = False
 
-    def ingest(self, paths, collection, on_progress):
+    def ingest(self, paths, collection, on_progress, *, tenant="default"):
         self.asked.append((list(paths), collection))
         for done in range(4):
             on_progress(IngestProgress(done, 3, 10 * done, "manual.pdf"))

@@ -11,3 +11,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("collections", sa.Column("calibration", sa.Text))
+
+
+def downgrade() -> None:
+    op.drop_column("collections", "calibration")
