@@ -142,8 +142,9 @@ def _room(run: Run, history: Sequence[Turn | Message], model: ChatModel, max_tok
     bare = prompting.build(
         question.text, (), history, grounded=run.strategy != "base", instructions=question.instructions
     )
-    used = model.tokens.count_messages(bare) + max_tokens + _FRAME_TOKENS
-    if used >= model.window:
+    frame = 0 if run.strategy == "base" else _FRAME_TOKENS
+    used = model.tokens.count_messages(bare) + max_tokens + frame
+    if used > model.window:
         raise DoesNotFitError(
             f"question, history and instructions leave no room: {used} of the model's {model.window} tokens "
             "are taken, the answer's included; shorten them"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rag import prompting
 from rag.answering import NOT_SUPPORTED, STRATEGIES
 from rag.build import Library
 from rag.config import AnsweringSettings, GenerationSettings, PackingSettings, RetrievalSettings, Settings
@@ -518,6 +519,20 @@ def test_the_prompt_keeps_within_the_window(make: Make) -> None:
         answer = ask(library, Question(OIL_QUESTION, strategy=strategy, max_tokens=100))
         assert model.tokens.count_messages(model.asked[-1]) + 100 <= model.window
         assert answer.evidence
+
+
+def test_closed_book_fills_the_window_to_its_last_token(make: Make) -> None:
+    prompt = prompting.build(OIL_QUESTION, grounded=False)
+    model = ScriptedModel(GOOD)
+    full = model.tokens.count_messages(prompt) + 100
+    for model.window, fits in ((full, True), (full - 1, False)):
+        library = make(model)
+        question = Question(OIL_QUESTION, strategy="base", max_tokens=100)
+        if fits:
+            assert ask(library, question).text == GOOD
+        else:
+            with pytest.raises(DoesNotFitError, match="shorten"):
+                ask(library, question)
 
 
 def test_an_engine_error_comes_through(make: Make) -> None:
