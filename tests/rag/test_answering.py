@@ -529,7 +529,7 @@ def test_closed_book_fills_the_window_to_its_last_token(make: Make) -> None:
         library = make(model)
         question = Question(OIL_QUESTION, strategy="base", max_tokens=100)
         if fits:
-            assert ask(library, question).text == GOOD
+            assert not ask(library, question).abstained
         else:
             with pytest.raises(DoesNotFitError, match="shorten"):
                 ask(library, question)
