@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rag.adapters import KnownAdapters
 from rag.answering import STRATEGIES, Answerer
-from rag.catalog import Catalog
+from rag.catalog import DEFAULT_TENANT, Catalog
 from rag.config import Settings
 from rag.errors import DomainQAError, EngineUnavailableError
 from rag.interfaces import AdapterSource, ChatModel, Embedder, ModelServer, Retriever
@@ -161,21 +161,21 @@ class Library:
 
         return ingest(self.home, self.catalog, collection, paths, self.pipeline(), progress=on_progress)
 
-    def remove_document(self, collection: str, id_or_source: str) -> DocumentInfo:
+    def remove_document(self, collection: str, id_or_source: str, *, tenant: str = DEFAULT_TENANT) -> DocumentInfo:
         """Remove a document from all answers at once, and say what it was."""
         from rag.ingestion import remove
 
-        return remove(self.home, self.catalog, self.catalog.collection(collection), id_or_source)
+        return remove(self.home, self.catalog, self.catalog.collection(collection, tenant), id_or_source)
 
-    def create_collection(self, name: str) -> Collection:
+    def create_collection(self, name: str, *, tenant: str = DEFAULT_TENANT) -> Collection:
         """Make an empty collection bound to the configured embedder."""
-        return self.catalog.create_collection(name, self.embedder())
+        return self.catalog.create_collection(name, self.embedder(), tenant)
 
-    def delete_collection(self, name: str) -> Collection:
+    def delete_collection(self, name: str, *, tenant: str = DEFAULT_TENANT) -> Collection:
         """Delete a collection with its documents and its index files."""
         from rag.ingestion import delete_collection
 
-        return delete_collection(self.home, self.catalog, name)
+        return delete_collection(self.home, self.catalog, name, tenant)
 
     def search(self, query: str, collection: str, top_k: int) -> list[Hit]:
         return self.retriever(self.catalog.collection(collection)).retrieve(query, top_k)

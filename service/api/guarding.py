@@ -6,6 +6,7 @@ or costs something must not come from another page (against cross-site requests)
 """
 
 import logging
+import re
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from service.api.errors import refusal, unexpected
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1_000_000
+_UPLOADS = re.compile(r"/v1/collections/[^/]+/documents")
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -39,10 +41,14 @@ HEADERS = {
 class Guard:
     """Around every route: headers, host, origin, size, and the last resort for bugs."""
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str], max_body_bytes: int = MAX_BODY_BYTES) -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: Iterable[str], max_body_bytes: int = MAX_BODY_BYTES, max_upload_bytes: int = 0
+    ) -> None:
+        """``max_upload_bytes`` holds where files are uploaded, when it is the larger one."""
         self._app = app
         self._hosts = {host.lower() for host in hosts}
         self._max_body_bytes = max_body_bytes
+        self._max_upload_bytes = max(max_body_bytes, max_upload_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -64,7 +70,7 @@ class Guard:
             await refused(scope, receive, send_with_headers)
             return
         try:
-            await self._app(scope, _limited(receive, self._max_body_bytes), send_with_headers)
+            await self._app(scope, _limited(receive, self._max_bytes(scope)), send_with_headers)
         except Exception:
             logger.exception("unexpected error in %s %s", scope["method"], scope["path"])
             if started:
@@ -83,9 +89,14 @@ class Guard:
             if origin is None and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
                 return refusal(403, "requests from other pages are not accepted", "origin")
         length = headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self._max_body_bytes:
-            return refusal(413, _too_large(self._max_body_bytes), "too_large")
+        max_bytes = self._max_bytes(scope)
+        if length.isdecimal() and int(length) > max_bytes:
+            return refusal(413, _too_large(max_bytes), "too_large")
         return None
+
+    def _max_bytes(self, scope: Scope) -> int:
+        is_upload = scope["method"] == "POST" and _UPLOADS.fullmatch(scope["path"])
+        return self._max_upload_bytes if is_upload else self._max_body_bytes
 
 
 def _name(host: str) -> str:

@@ -10,6 +10,7 @@ import uvicorn
 from rag.build import Library
 from rag.errors import ConfigError
 from service.api.app import check_bind, create_app
+from service.jobs.runner import JobRunner
 
 CUT_S = 5
 """After the drain: how long answers that were cut may take to tell their clients."""
@@ -50,15 +51,16 @@ def serve(
     *,
     listener: socket.socket | None = None,
     on_ready: Callable[[str], None] | None = None,
+    runner: JobRunner | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then stop listening, let running answers end within ``server.drain_s``, cut the
     others with an error that says so, and close the library.
 
     ``listener`` is a socket from ``bind`` when the caller took the port before; ``on_ready`` is told the page's
-    address once requests are answered.
+    address once requests are answered. ``runner`` runs the jobs meanwhile.
     """
     with listener or bind(host, port) as taken:
-        app = create_app(library)
+        app = create_app(library, runner=runner)
         drain_s = library.settings.server.drain_s
         config = uvicorn.Config(
             app,
