@@ -54,9 +54,7 @@ def create_app(library: Library, heartbeat_s: float = HEARTBEAT_S, runner: JobRu
     if runner is not None:
         metrics.watch_jobs(runner)
     wake = _nobody if runner is None else runner.wake
-    app.include_router(
-        chat_routes(flow, Conversing(library, threads), settings.answering.strategy, heartbeat_s)
-    )
+    app.include_router(chat_routes(flow, Conversing(library, threads), settings.answering.strategy, heartbeat_s))
     app.include_router(model_routes(library, threads))
     app.include_router(search_routes(library, threads))
     app.include_router(collection_routes(library, threads))

@@ -23,6 +23,7 @@ from service.cli import (
     doctor,
     documents,
     engine,
+    feedback,
     ingest,
     models,
     noise,
@@ -82,6 +83,7 @@ app.add_typer(documents.app, name="documents")
 app.add_typer(models.app, name="models")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(engine.app, name="engine")
+app.add_typer(feedback.app, name="feedback")
 app.command("reindex")(reindex.reindex)
 app.command("doctor")(doctor.doctor)
 

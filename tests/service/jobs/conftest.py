@@ -1,5 +1,6 @@
 """A real server in a process of its own, that can be killed and started again on the same home."""
 
+import json
 import os
 import signal
 import subprocess
@@ -28,7 +29,7 @@ class Server:
 
     def start(self) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, str(PROGRAM), "serve", str(self.home), repr(self._settings)]
+        command = [sys.executable, str(PROGRAM), "serve", str(self.home), json.dumps(self._settings)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         assert self.process.stdout is not None
         url = self.process.stdout.readline().strip()
@@ -88,10 +89,10 @@ class Server:
         found = []
         for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                is_worker = (entry / "cmdline").read_bytes().endswith(b"programs.py\0work\0")
-                if is_worker and b"guardian" not in (entry / "cmdline").read_bytes():
-                    if f"DOMAINQA_INGEST_HOME={self.home}\0".encode() in (entry / "environ").read_bytes():
-                        found.append(int(entry.name))
+                command = (entry / "cmdline").read_bytes()
+                of_home = f"DOMAINQA_INGEST_HOME={self.home}\0".encode() in (entry / "environ").read_bytes()
+                if of_home and command.endswith(b"programs.py\0work\0") and b"guardian" not in command:
+                    found.append(int(entry.name))
         return found
 
 

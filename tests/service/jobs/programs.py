@@ -1,9 +1,10 @@
 """Real processes over fake models: a server with its ingest process, and what kills or delays it.
 
-``python programs.py serve HOME`` prints its address; ``python programs.py work`` is the ingest process. A document whose
-text holds CRASH kills whoever reads it; one with HANG is never read to its end; SLOW takes a while.
+``python programs.py serve HOME SETTINGS`` prints its address, ``python programs.py work`` is the ingest process. A
+document whose text holds CRASH kills whoever reads it; one with HANG is never read to its end; SLOW takes a while.
 """
 
+import json
 import os
 import signal
 import sys
@@ -49,12 +50,17 @@ def settings_of(**jobs: object) -> Settings:
     return Settings(answering=answering).model_copy(update={"jobs": Settings().jobs.model_copy(update=jobs)})
 
 
+def say(url: str) -> None:
+    sys.stdout.write(f"{url}\n")
+    sys.stdout.flush()
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "work":
         worker.main(open_library)
     else:
         home = Path(sys.argv[2])
-        settings = settings_of(**eval(sys.argv[3])) if len(sys.argv) > 3 else settings_of()  # noqa: S307
+        settings = settings_of(**json.loads(sys.argv[3]))
         library = Library(home, settings, embedder=FakeEmbedder(), chat_model=ScriptedModel("Nothing [1]."))
         runner = JobRunner(home, settings, library.catalog, [sys.executable, __file__, "work"])
-        serve(library, "127.0.0.1", 0, on_ready=lambda url: print(url, flush=True), runner=runner)
+        serve(library, "127.0.0.1", 0, on_ready=say, runner=runner)
