@@ -58,7 +58,7 @@ def job_routes(
 
     @router.get(
         "/v1/jobs/{job_id}/events",
-        response_class=EventStream,
+        response_class=Response,
         responses={
             200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
             204: {"description": "The job has ended, and the client knows its last state."},
