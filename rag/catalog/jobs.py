@@ -196,11 +196,8 @@ class Jobs:
 
     def counts(self) -> JobCounts:
         with reading(self._engine) as connection:
-            by_state: dict[str, int] = dict(
-                connection.execute(
-                    select(jobs.c.state, func.count()).where(jobs.c.state.in_(UNFINISHED)).group_by(jobs.c.state)
-                ).tuples()
-            )
+            states = select(jobs.c.state, func.count()).where(jobs.c.state.in_(UNFINISHED)).group_by(jobs.c.state)
+            by_state = {state: number for state, number in connection.execute(states)}  # noqa: C416 - rows are no tuples
             failed = connection.execute(select(func.coalesce(func.sum(jobs.c.files_failed), 0))).scalar_one()
         return JobCounts(by_state.get("queued", 0), by_state.get("running", 0), int(failed))
 
