@@ -3,8 +3,9 @@
 A file is never held in memory. Nothing of an upload that is refused or broken off stays.
 """
 
+import asyncio
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, BinaryIO
 
 from fastapi import APIRouter, Request, Response
@@ -19,7 +20,7 @@ from service.api.jobs import job_out
 from service.api.multipart import MultipartReader, PartData, PartEnd, PartStart, boundary_of
 from service.api.records import JobOut
 from service.api.schemas import ERRORS
-from service.api.streaming import CLIENT_GONE
+from service.api.streaming import CLIENT_GONE, STALLED_S
 from service.api.threads import Threads
 from service.jobs.names import source_of
 from service.jobs.spool import Incoming, Spool, write
@@ -108,7 +109,8 @@ class _Receiving:
         """Source and size of each file, in order, once all are on the disk."""
         reader = MultipartReader(boundary)
         try:
-            async for data in request.stream():
+            pieces = request.stream()
+            while (data := await self._next(pieces)) is not None:
                 for event in reader.feed(data):
                     await self._take(event)
             reader.close()
@@ -118,6 +120,14 @@ class _Receiving:
         if not self._files:
             raise RequestError("the upload holds no file; send each as a part with a file name", "file", status=422)
         return list(self._files.items())
+
+    async def _next(self, pieces: AsyncGenerator[bytes, None]) -> bytes | None:
+        """A client that sends nothing for a while would hold an upload's place for nobody."""
+        try:
+            async with asyncio.timeout(STALLED_S):
+                return await anext(pieces, None)
+        except TimeoutError:
+            raise RequestError(f"nothing came for {STALLED_S:g} s; upload again", None, "timeout", 408) from None
 
     async def _take(self, event: PartStart | PartData | PartEnd) -> None:
         match event:

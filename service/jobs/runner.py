@@ -17,7 +17,6 @@ from pathlib import Path
 from rag.catalog import Catalog
 from rag.catalog.jobs import Job, JobCounts, JobFile
 from rag.config import Settings
-from rag.errors import DomainQAError
 from rag.types import Failure
 from service.engine.locking import OsLock
 from service.engine.process import EngineProcess, exit_words
@@ -36,6 +35,7 @@ MAX_IDLE_DEATHS = 3
 """In a row, before anything was read: then the job fails, for it is not a file that is to blame."""
 
 _POLL_S = 0.5
+_TROUBLE_S = 5.0
 _DAY_S = 86_400.0
 _STOP_TIMEOUT_S = 5.0
 _MAX_LOG_BYTES = 4_000_000
@@ -65,6 +65,7 @@ class JobRunner:
         self._not_before = 0.0
         self._tidy_at = 0.0
         self._process: EngineProcess | None = None
+        self._started_at = datetime.now(UTC)
         self._lock: OsLock | None = None
         self._stopping = False
         self._awake = threading.Event()
@@ -91,8 +92,10 @@ class JobRunner:
             while not self._stopping:
                 try:
                     self._step()
-                except (DomainQAError, OSError):
-                    logger.exception("the jobs cannot be looked after; trying again")
+                except Exception:
+                    # Whatever it was, jobs must not wait for ever because of it.
+                    logger.exception("the jobs cannot be looked after; trying again in %g s", _TROUBLE_S)
+                    self._awake.wait(_TROUBLE_S)
                 self._awake.wait(_POLL_S)
                 self._awake.clear()
         finally:
@@ -132,6 +135,7 @@ class JobRunner:
     def _start(self) -> None:
         folder = self._home / "ingest"
         folder.mkdir(mode=0o700, exist_ok=True)
+        self._started_at = datetime.now(UTC)
         self._process = EngineProcess(
             self._command,
             self._environment(),
@@ -161,7 +165,8 @@ class JobRunner:
         running = self._queue.running()
         if self._process is None or not running:
             return
-        last = max(datetime.fromisoformat(job.updated_at) for job in running)
+        # Before the process was started nobody could make any.
+        last = max(self._started_at, *(datetime.fromisoformat(job.updated_at) for job in running))
         if (datetime.now(UTC) - last).total_seconds() > self._settings.jobs.stalled_after_s:
             process, self._process = self._process, None
             process.stop()

@@ -12,6 +12,7 @@ from rag.build import Library
 from rag.catalog.jobs import Job
 from rag.config import JobSettings, Settings
 from rag.fakes import FakeEmbedder, ScriptedModel
+from service.api import uploads
 from service.api.app import create_app
 from service.api.identity import Principal, principal_of
 
@@ -124,6 +125,20 @@ async def test_uploads_at_once_are_bounded_and_a_client_that_leaves_frees_its_pl
     await asyncio.gather(slow, return_exceptions=True)
     assert left(library) == []
     assert (await client.post(PATH, files=files(("b", b"x")))).status_code == 202
+
+
+async def test_an_upload_that_stalls_is_ended(client, library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "STALLED_S", 0.2)
+
+    async def stalling() -> AsyncIterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nsome'
+        await asyncio.sleep(600)
+
+    request = client.build_request(
+        "POST", PATH, content=stalling(), headers={"content-type": "multipart/form-data; boundary=x"}
+    )
+    assert (await client.send(request)).status_code == 408
+    assert left(library) == []
 
 
 async def test_collections_are_made_listed_and_deleted(client, library) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import time
 
 import httpx
@@ -43,6 +44,10 @@ def test_a_killed_server_goes_on_where_it_was_with_nothing_twice_and_nothing_los
     while server.workers() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert server.workers() == []
+    # As if it had been down for a long time: that is no lack of progress.
+    with sqlite3.connect(server.home / "catalog.sqlite") as catalog:
+        catalog.execute("UPDATE jobs SET updated_at = '2020-01-01T00:00:00+00:00'")
+    catalog.close()
     server.start()
     job = server.ended(job_id)
     assert (job["state"], job["files"]) == ("done", {"total": 8, "done": 8, "failed": 0})
@@ -80,7 +85,7 @@ def test_a_killed_ingest_process_is_started_again_and_blames_no_file_for_one_dea
     assert (job["state"], job["files"]) == ("done", {"total": 3, "done": 3, "failed": 0})
 
 
-@pytest.mark.parametrize("server", [{"stalled_after_s": 2.0}], indirect=True)
+@pytest.mark.parametrize("server", [{"stalled_after_s": 12.0}], indirect=True)
 def test_a_file_that_is_never_read_to_its_end_fails_too(server) -> None:
     server.collection()
     job = server.ended(server.upload(a="HANG", b="The water is blue."))
@@ -89,7 +94,7 @@ def test_a_file_that_is_never_read_to_its_end_fails_too(server) -> None:
 
 
 @pytest.mark.parametrize("server", [{"files_per_turn": 1}], indirect=True)
-def test_a_small_job_does_not_wait_behind_a_large_one_of_the_same_tenant_forever(server) -> None:
+def test_a_running_job_is_cancelled_between_two_documents(server) -> None:
     server.collection()
     large = server.upload(**{f"l{number}": f"SLOW {number}" for number in range(20)})
     server.until(large, "running")
