@@ -114,6 +114,7 @@ class JobRunner:
             if code is None:
                 self._end_if_stalled()
                 return
+            self._process.stop()  # closes what tied us to it
             self._process = None
             if code != 0:
                 self._died(code)
