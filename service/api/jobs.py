@@ -28,6 +28,8 @@ def job_routes(
 ) -> APIRouter:
     """``stopping``: whether the service is on its way down, so that watchers are let go."""
     router = APIRouter()
+    # Apart from the other routes' threads: watchers ask several times a second, and must not hold up searches.
+    watching = Threads(1)
 
     def visible(caller: Principal, job_id: str) -> Job:
         job = library.catalog.jobs.get(job_id, caller.tenant)
@@ -89,7 +91,7 @@ def job_routes(
                 return
             await asyncio.sleep(_POLL_S)
             try:
-                job = await threads.run(visible, caller, job.id)
+                job = await watching.run(visible, caller, job.id)
             except NotFoundError:
                 return  # forgotten meanwhile
 
