@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +18,9 @@ from rag.build import Library
 from rag.catalog.jobs import Job, JobFile, JobState
 from rag.config import JobSettings, Settings
 from rag.documents.discovery import SourceFile
-from rag.errors import DomainQAError, LockedError, NotFoundError, SourceError
-from rag.types import Document, Failure, IngestReport
+from rag.errors import DomainQAError, LockedError, NotFoundError
+from rag.types import Failure, IngestReport
+from service.jobs.recording import recording
 from service.jobs.spool import Spool
 
 if TYPE_CHECKING:
@@ -80,7 +82,9 @@ class Worker:
         except LockedError:
             raise
         except _Cancelled:
-            self._keep_what_is_stored(job)
+            # Where somebody else writes just now, or the collection is gone, there is nothing for us to publish.
+            with suppress(LockedError, NotFoundError):
+                self._keep_what_is_stored(job)
             self._end(job, "cancelled")
         except DomainQAError as error:
             self._end(job, "failed", str(error))
@@ -96,20 +100,17 @@ class Worker:
     def _ingest(self, job: Job, files: Sequence[JobFile]) -> IngestReport:
         from rag.ingestion import ingest
 
-        pipeline = self._library.pipeline()
         positions = {file.source: file.position for file in files}
         unreadable = 0
         reported_at = 0.0
 
-        def parse(path: Path, source: str) -> Document:
-            nonlocal unreadable
+        def begin(source: str) -> None:
             if not self._queue.begin_file(job, positions[source]):
                 raise _Cancelled
-            try:
-                return pipeline.parse(path, source)
-            except SourceError:
-                unreadable += 1
-                raise
+
+        def failed() -> None:
+            nonlocal unreadable
+            unreadable += 1
 
         def progress(state: "IngestProgress") -> None:
             nonlocal reported_at
@@ -127,7 +128,7 @@ class Worker:
             self._library.catalog,
             job.collection,
             [],
-            replace(pipeline, parse=parse, discover=discover),
+            replace(recording(self._library.pipeline(), begin, failed), discover=discover),
             progress=progress,
             tenant=job.tenant,
         )
