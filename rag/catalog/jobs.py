@@ -108,18 +108,16 @@ class Jobs:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    def check_room(self, collection: Collection, max_queued: int) -> None:
+        """Raises as ``add`` would now: ask before much is received in vain."""
+        with reading(self._engine) as connection:
+            _check_room(connection, collection, max_queued)
+
     def add(self, job_id: str, collection: Collection, files: Sequence[tuple[str, int]], max_queued: int) -> Job:
         """Queue the files, source and size of each; ``BusyError`` where the tenant has ``max_queued`` waiting."""
         moment = now()
         with writing(self._engine) as connection:
-            waiting = connection.execute(
-                select(func.count()).where(jobs.c.tenant_id == collection.tenant_id, jobs.c.state == "queued")
-            ).scalar_one()
-            if waiting >= max_queued:
-                raise BusyError(
-                    f"{waiting} jobs are waiting already, which is all that the queue takes; come back later",
-                    _FULL_RETRY_S,
-                )
+            _check_room(connection, collection, max_queued)
             number = connection.execute(
                 insert(jobs)
                 .values(
@@ -200,6 +198,15 @@ class Jobs:
             by_state = {state: number for state, number in connection.execute(states)}  # noqa: C416 - rows are no tuples
             failed = connection.execute(select(func.coalesce(func.sum(jobs.c.files_failed), 0))).scalar_one()
         return JobCounts(by_state.get("queued", 0), by_state.get("running", 0), int(failed))
+
+
+def _check_room(connection: Connection, collection: Collection, max_queued: int) -> None:
+    of_tenant = select(func.count()).where(jobs.c.tenant_id == collection.tenant_id, jobs.c.state == "queued")
+    waiting = connection.execute(of_tenant).scalar_one()
+    if waiting >= max_queued:
+        raise BusyError(
+            f"{waiting} jobs are waiting already, which is all that the queue takes; come back later", _FULL_RETRY_S
+        )
 
 
 def change(connection: Connection, number: int, **values: Any) -> None:

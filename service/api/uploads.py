@@ -72,6 +72,7 @@ def upload_routes(library: Library, wake: Callable[[], None]) -> APIRouter:
                 415,
             )
         found = await threads.run(collection_for, library.catalog, caller, collection)
+        await threads.run(library.catalog.jobs.check_room, found, settings.max_queued)
         if under_way >= settings.max_uploads:
             raise BusyError(f"{under_way} uploads are under way, which is all that is taken at once", _BUSY_RETRY_S)
         under_way += 1

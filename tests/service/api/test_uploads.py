@@ -105,6 +105,8 @@ async def test_the_queue_is_bounded(client, library) -> None:
         assert (await client.post(PATH, files=files((name, b"x")))).status_code == 202
     refused = await client.post(PATH, files=files(("c", b"x")))
     assert refused.status_code == 429
+    unread = await client.post(PATH, content=b"", headers={"content-type": "multipart/form-data; boundary=x"})
+    assert unread.status_code == 429, "refused before anything is received"
     assert int(refused.headers["retry-after"]) > 0
     assert len(left(library)) == 2
 
