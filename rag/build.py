@@ -221,21 +221,21 @@ class Library:
             self.catalog.create_tenant(tenant)
         return ingest(self.home, self.catalog, collection, paths, self.pipeline(), tenant=tenant, progress=on_progress)
 
-    def remove_document(self, collection: str, id_or_source: str) -> DocumentInfo:
+    def remove_document(self, collection: str, id_or_source: str, *, tenant: str = DEFAULT_TENANT) -> DocumentInfo:
         """Remove a document from all answers at once, and say what it was."""
         from rag.ingestion import remove
 
-        return remove(self.home, self.catalog, self.catalog.collection(collection), id_or_source)
+        return remove(self.home, self.catalog, self.catalog.collection(collection, tenant), id_or_source)
 
-    def create_collection(self, name: str) -> Collection:
+    def create_collection(self, name: str, *, tenant: str = DEFAULT_TENANT) -> Collection:
         """Make an empty collection bound to the configured embedder."""
-        return self.catalog.create_collection(name, self.embedder())
+        return self.catalog.create_collection(name, self.embedder(), tenant)
 
-    def delete_collection(self, name: str) -> Collection:
+    def delete_collection(self, name: str, *, tenant: str = DEFAULT_TENANT) -> Collection:
         """Delete a collection with its documents and its index files."""
         from rag.ingestion import delete_collection
 
-        return delete_collection(self.home, self.catalog, name)
+        return delete_collection(self.home, self.catalog, name, tenant)
 
     def search(self, query: str, collection: str, top_k: int, scope: Scope = EVERYTHING) -> list[Hit]:
         found = self.catalog.collection(collection, scope.tenant, scope.collections)

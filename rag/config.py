@@ -294,6 +294,39 @@ class ServerSettings(_Settings):
     """How long an open circuit refuses questions to the engine before it lets one through as a probe."""
 
 
+class JobSettings(_Settings):
+    """Uploads over HTTP, and the one process that ingests them."""
+
+    max_file_mb: float = Field(default=100.0, gt=0)
+    """Of one uploaded file; 413 beyond."""
+    max_upload_mb: float = Field(default=500.0, gt=0)
+    """Of all files of one upload together; 413 beyond."""
+    max_files: int = Field(default=1000, ge=1)
+    """In one upload; 413 beyond."""
+    max_uploads: int = Field(default=4, ge=1)
+    """Uploads received at once; 429 beyond."""
+    max_queued: int = Field(default=32, ge=1)
+    """Jobs of one tenant that may wait; 429 beyond."""
+    threads: int = Field(default=1, ge=1)
+    """Of the ingest process, for parsing and embedding: the rest of the machine answers questions."""
+    files_per_turn: int = Field(default=32, ge=1)
+    """Read before the next tenant has its turn. They are published together."""
+    idle_s: float = Field(default=300.0, ge=0)
+    """The ingest process ends, and gives back its memory, after so long without a job."""
+    stalled_after_s: float = Field(default=900.0, gt=0)
+    """A job without any progress for so long has its ingest process killed; the file it was at is to blame."""
+    keep_days: float = Field(default=30.0, gt=0)
+    """Ended jobs are forgotten after it."""
+
+
+class ConversationSettings(_Settings):
+    """Conversations that the server keeps."""
+
+    retention_days: float | None = Field(default=None, gt=0)
+    """Deleted so long after their last turn, at the start and once a day; kept until somebody deletes them when
+    unset."""
+
+
 class Settings(_Settings):
     """The whole resolved configuration."""
 
@@ -307,6 +340,8 @@ class Settings(_Settings):
     answering: AnsweringSettings = AnsweringSettings()
     server: ServerSettings = ServerSettings()
     engine: EngineSettings = EngineSettings()
+    jobs: JobSettings = JobSettings()
+    conversations: ConversationSettings = ConversationSettings()
 
     @model_validator(mode="after")
     def _windows_agree(self) -> "Settings":

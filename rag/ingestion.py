@@ -31,6 +31,8 @@ _PUBLISH_EVERY_S = 60.0
 _PUBLISH_SHARE = 0.05
 _FILES_AHEAD = 16
 """Parsed documents that may wait for the embedder: bounds the memory."""
+_NO_LOCATION = ""
+"""Of an uploaded document: there is no file that could move."""
 
 
 class DocumentChunker(Protocol):
@@ -245,7 +247,7 @@ class _Run:
         try:
             with self.stopwatch.step("parsing"):
                 prepared.version, size_bytes = _version_and_size(file)
-                prepared.location = str(file.path.resolve())
+                prepared.location = _NO_LOCATION if file.is_upload else str(file.path.resolve())
                 known, moved = prepared.known, prepared.moved = self._lookup(file, prepared.version)
                 if known is not None and self._is_current(known, prepared.version):
                     return prepared
@@ -288,7 +290,8 @@ class _Run:
             return self._known[file.source], False
         suffix = PurePosixPath(file.source).suffix
         for known in self._by_version.get(version, []):
-            gone = known.source not in self._given and _is_gone(Path(known.location))
+            has_file = known.location != _NO_LOCATION
+            gone = has_file and known.source not in self._given and _is_gone(Path(known.location))
             # Another suffix may mean another parser.
             if gone and PurePosixPath(known.source).suffix == suffix:
                 self._by_version[version].remove(known)

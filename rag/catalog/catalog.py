@@ -19,6 +19,10 @@ from sqlalchemy.exc import IntegrityError
 
 from rag.analysis import ANALYZER_FINGERPRINT
 from rag.catalog import listing, reading, writing
+from rag.catalog.conversations import Conversations
+from rag.catalog.feedback import FeedbackStore
+from rag.catalog.job_queue import JobQueue
+from rag.catalog.jobs import Jobs
 from rag.catalog.keys import AccessKeys
 from rag.catalog.listing import KnownSource
 from rag.catalog.opening import open_engine
@@ -27,7 +31,7 @@ from rag.catalog.opening import writing as write_transaction
 from rag.catalog.reading import COLLECTION_COLUMNS, IndexRows
 from rag.catalog.schema import collections, documents, failures, tenants
 from rag.catalog.writing import NewVersion
-from rag.errors import CatalogError, NotFoundError, UsageError
+from rag.errors import ConflictError, LockedError, NotFoundError, UsageError
 from rag.interfaces import Embedder, Vectors
 from rag.types import DEFAULT_TENANT, Collection, Document, DocumentInfo, Failure, StoredChunk
 
@@ -43,6 +47,10 @@ class Catalog:
     def __init__(self, home: Path, engine: Engine) -> None:
         self.home = home
         self.keys = AccessKeys(engine)
+        self.jobs = Jobs(engine)
+        self.job_queue = JobQueue(engine)
+        self.conversations = Conversations(engine)
+        self.feedback = FeedbackStore(engine)
         self._engine = engine
 
     @classmethod
@@ -80,7 +88,7 @@ class Catalog:
                 connection.execute(insert(tenants).values(name=name))
 
     def create_collection(self, name: str, embedder: Embedder, tenant: str = DEFAULT_TENANT) -> Collection:
-        """Make an empty collection whose vectors are ``embedder``'s; ``UsageError`` if the name is taken or no name."""
+        """Make an empty collection whose vectors are ``embedder``'s; ``ConflictError`` if the name is taken."""
         if not _NAME.fullmatch(name):
             raise UsageError(f"{name!r} cannot name a collection: {_NAME_RULE}")
         try:
@@ -102,7 +110,7 @@ class Catalog:
                     )
                 )
         except IntegrityError as error:
-            raise UsageError(f"there is a collection {name!r} already") from error
+            raise ConflictError(f"there is a collection {name!r} already") from error
         return self.collection(name, tenant)
 
     def collections(self, tenant: str = DEFAULT_TENANT, only: AnyOf[str] | None = None) -> list[Collection]:
@@ -174,7 +182,7 @@ class Catalog:
 
     @contextmanager
     def writer_lock(self, collection: Collection) -> Iterator[None]:
-        """Hold the collection's only place for a writer, else ``CatalogError``. A dead process frees it."""
+        """Hold the collection's only place for a writer, else ``LockedError``. A dead process frees it."""
         folder = self.home / "locks"
         folder.mkdir(exist_ok=True)
         # The operating system's own lock: a lock file that merely exists would outlive a killed process.
@@ -182,7 +190,7 @@ class Catalog:
         try:
             lock.acquire()
         except Timeout as error:
-            raise CatalogError(
+            raise LockedError(
                 f"another ingest is running on collection {collection.name!r}; try again when it is done"
             ) from error
         try:
@@ -192,10 +200,12 @@ class Catalog:
 
     # --- documents ------------------------------------------------------------------------------
 
-    def documents(self, collection: Collection) -> list[DocumentInfo]:
-        """The current documents by source."""
+    def documents(
+        self, collection: Collection, limit: int | None = None, after: str | None = None
+    ) -> list[DocumentInfo]:
+        """The current documents by source: all, or ``limit`` of those after the source ``after``."""
         with read_transaction(self._engine) as connection:
-            return listing.document_infos(connection, collection)
+            return listing.document_infos(connection, collection, limit, after)
 
     def document_info(self, collection: Collection, id_or_source: str) -> DocumentInfo:
         """One entry of ``documents``, else ``NotFoundError``."""
@@ -228,6 +238,10 @@ class Catalog:
             connection.execute(delete(documents).where(documents.c.id == info.id))
             writing.forget_failure(connection, collection.id, info.source)
         return info
+
+    def purge_conversation_evidence(self, document_id: str) -> int:
+        """Erase what conversations of any tenant hold of the document; the number of turns that lost their content."""
+        return self.conversations.purge_document(document_id)
 
     def failures(self, collection: Collection) -> list[Failure]:
         """Sources that could not be read at their last ingest, by source."""

@@ -83,12 +83,6 @@ def _check_extras(extras: Mapping[str, object]) -> None:
     for name, value in extras.items():
         if name in HARMLESS or value is None:
             continue
-        if name == "conversation":
-            raise RequestError(
-                "conversation: this version keeps no conversations; send the earlier messages in messages",
-                name,
-                "unsupported_parameter",
-            )
         if name not in NEUTRAL:
             raise RequestError(f"there is no field {_shown(name)}", _shown(name), "unknown_parameter")
         if not any(_same(value, allowed) for allowed in NEUTRAL[name]):

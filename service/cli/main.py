@@ -24,6 +24,7 @@ from service.cli import (
     documents,
     engine,
     evaluation,
+    feedback,
     ingest,
     keys,
     models,
@@ -86,6 +87,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(engine.app, name="engine")
 app.add_typer(evaluation.app, name="eval")
+app.add_typer(feedback.app, name="feedback")
 app.command("reindex")(reindex.reindex)
 app.command("doctor")(doctor.doctor)
 

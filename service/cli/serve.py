@@ -32,6 +32,7 @@ def serve(
     """Serve the page and the API. Once there are access keys, they are demanded."""
     # Brings the web framework; the port is taken before models are loaded.
     from service.api import serving
+    from service.jobs.runner import JobRunner
 
     own = session.of(ctx)
     settings = own.settings()
@@ -48,7 +49,8 @@ def serve(
                 asyncio.run(library.aclose())
             output.print_text(f"ready to serve at {serving.url_of(listener)}")
             return
-        serving.serve(library, host, port, listener=listener, on_ready=_announce)
+        runner = JobRunner(library.home, library.settings, library.catalog)
+        serving.serve(library, host, port, listener=listener, on_ready=_announce, runner=runner)
 
 
 def _has_keys(own: session.Session) -> bool:

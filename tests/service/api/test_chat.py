@@ -243,7 +243,6 @@ UNSUPPORTED = {
     "reasoning_effort": "high",
     "store": True,
     "service_tier": "flex",
-    "conversation": "abc",
     "colection": "typo",
     "top_k": 5,
 }
@@ -258,12 +257,6 @@ async def test_what_is_not_supported_is_named(client_for, scripts, name):
     assert response.json()["error"]["param"] == name
     assert name in response.json()["error"]["message"]
     assert library.answerer.asked == []
-
-
-async def test_conversations_are_refused_with_the_way_out(client_for, scripts):
-    async with client_for(scripts.library()) as client:
-        response = await client.post(PATH, json=asking(conversation="c1"))
-    assert "keeps no conversations; send the earlier messages" in response.json()["error"]["message"]
 
 
 async def test_fields_that_ask_for_nothing_are_accepted(client_for, scripts):
