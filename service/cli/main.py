@@ -24,6 +24,7 @@ from service.cli import (
     documents,
     engine,
     ingest,
+    mcp,
     models,
     noise,
     output,
@@ -77,6 +78,7 @@ app.command("ingest")(ingest.ingest)
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.command("serve")(serve.serve)
+app.command("mcp")(mcp.mcp)
 app.add_typer(collections.app, name="collections")
 app.add_typer(documents.app, name="documents")
 app.add_typer(models.app, name="models")

@@ -198,9 +198,15 @@ def test_silence_is_a_timeout(running, scripts):
         client.ask("?")
 
 
-@pytest.mark.parametrize(("argument", "variable", "sent"), [
-    ("dqa_a", None, "Bearer dqa_a"), (None, "dqa_b", "Bearer dqa_b"), ("dqa_a", "dqa_b", "Bearer dqa_a"), (None, None, None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("argument", "variable", "sent"),
+    [
+        ("dqa_a", None, "Bearer dqa_a"),
+        (None, "dqa_b", "Bearer dqa_b"),
+        ("dqa_a", "dqa_b", "Bearer dqa_a"),
+        (None, None, None),
+    ],
+)
 def test_the_key_is_the_arguments_or_the_environments(monkeypatch, argument, variable, sent):
     seen = []
 
