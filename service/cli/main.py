@@ -19,6 +19,7 @@ from rag.errors import DomainQAError
 from service.cli import (
     adapters,
     ask,
+    backup,
     collections,
     doctor,
     documents,
@@ -86,6 +87,8 @@ app.add_typer(adapters.app, name="adapters")
 app.add_typer(engine.app, name="engine")
 app.command("reindex")(reindex.reindex)
 app.command("doctor")(doctor.doctor)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 
 
 @app.callback()
