@@ -13,7 +13,7 @@ VLLM_VERSION := 0.32.0
 INTEROP_VENV := .venv-interop
 LLAMA_INDEX := llama-index-llms-openai-like==0.8.1
 
-.PHONY: help install vllm interop demo demo-home test lint format bench measure constraints clean
+.PHONY: help install vllm interop demo demo-home test lint format docs bench measure constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -60,6 +60,10 @@ lint: install  ## format check, lint, types, layer contracts
 format: install  ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: install  ## write the pages that are made from the code
+	$(BIN)/python -m service.cli.reference
+	$(BIN)/python -m service.cli.configuration
 
 test: lint  ## the gate: lint, then every test this machine can run
 	$(BIN)/pytest -m "not benchmark"

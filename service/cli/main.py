@@ -21,6 +21,7 @@ from service.cli import (
     ask,
     backup,
     collections,
+    config,
     doctor,
     documents,
     engine,
@@ -85,6 +86,7 @@ app.add_typer(documents.app, name="documents")
 app.add_typer(models.app, name="models")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(engine.app, name="engine")
+app.add_typer(config.app, name="config")
 app.command("reindex")(reindex.reindex)
 app.command("doctor")(doctor.doctor)
 app.command("backup")(backup.backup)
