@@ -19,6 +19,7 @@ from service.api.health import health_routes
 from service.api.metrics import Metrics, metric_routes
 from service.api.models import model_routes
 from service.api.page import install_page
+from service.api.requests import Requests
 from service.api.search import search_routes
 from service.api.threads import Threads
 from service.registered import watching
@@ -51,6 +52,7 @@ def create_app(library: Library, heartbeat_s: float = HEARTBEAT_S) -> FastAPI:
     errors.install(app)
     app.add_middleware(Guard, hosts=(*LOOPBACK_NAMES, _in_header(settings.server.host)))
     app.add_middleware(Counting, metrics=metrics)
+    app.add_middleware(Requests)
     return app
 
 
