@@ -30,6 +30,7 @@ def reindex(
     """
     embedder = pipeline.embedder
     with catalog.writer_lock(collection):
+        catalog.drop_orphans()
         collection = catalog.refresh(collection)
         origin = (collection.embedder, collection.dimension, collection.analyzer)
         if origin != (embedder.fingerprint, embedder.dimension, ANALYZER_FINGERPRINT):
