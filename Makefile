@@ -41,8 +41,7 @@ $(INTEROP_VENV)/.installed: Makefile
 	$(INTEROP_VENV)/bin/pip install --quiet --disable-pip-version-check $(LLAMA_INDEX)
 	touch $@
 
-interop: install $(INTEROP_VENV)/.installed  ## test with other projects' clients, LlamaIndex' in an environment of its own
-	$(BIN)/pytest tests/service/interop
+interop: $(INTEROP_VENV)/.installed  ## make .venv-interop with LlamaIndex' client, for its test
 
 demo-home: install
 	$(BIN)/domainqa --home $(DEMO_HOME) ingest data/sample/documents

@@ -54,7 +54,7 @@ def restore(archive: Path, home: Path, *, force: bool, note: Note) -> Restored:
     Raises ``UsageError`` where the home is not free, ``StateError`` naming the member that is damaged or not to be
     trusted. Whatever is raised, the home is as it was.
     """
-    archive, home = archive.expanduser(), home.absolute()
+    archive, home = archive.expanduser(), home.resolve()
     _check_place(home, force)
     if not archive.is_file():
         raise UsageError(f"there is no backup {archive}")
@@ -77,7 +77,7 @@ def restore(archive: Path, home: Path, *, force: bool, note: Note) -> Restored:
 
 
 def _check_place(home: Path, force: bool) -> None:
-    if home.is_symlink() or (home.exists() and not home.is_dir()):
+    if home.exists() and not home.is_dir():
         raise UsageError(f"{home} is no folder; name another home")
     if not home.is_dir() or not any(home.iterdir()):
         return

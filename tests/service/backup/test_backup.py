@@ -345,6 +345,15 @@ def test_a_home_that_is_not_empty_is_set_aside_only_when_told_to(home: Path) -> 
     assert hits_of(home) == hits_of(done.set_aside) == before
 
 
+def test_a_home_that_is_a_link_is_restored_where_it_leads(home: Path) -> None:
+    archive = saved(home)
+    (home.parent / "disk").mkdir()
+    (home.parent / "link").symlink_to(home.parent / "disk")
+    restore(archive, home.parent / "link", force=False, note=quiet)
+    assert (home.parent / "link").is_symlink()
+    assert hits_of(home.parent / "disk") == hits_of(home)
+
+
 def test_an_older_catalog_whose_vectors_are_gone_is_restored_and_says_what_mends_it(home: Path) -> None:
     with closing(sqlite3.connect(home / CATALOG_FILE)) as connection:
         connection.execute("DELETE FROM vectors")
