@@ -7,17 +7,14 @@ Order, later wins: defaults in this file, the profile, ``domainqa.toml``, enviro
 import ipaddress
 import os
 import shlex
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rag.errors import ConfigError
-
-CONFIG_FILE = "domainqa.toml"
-DEFAULT_PROFILE = "starter"
+from rag.layers import DEFAULT_PROFILE, Layer, merged, read_layers
 
 
 class _Settings(BaseModel):
@@ -276,6 +273,10 @@ class AnsweringSettings(_Settings):
 class ServerSettings(_Settings):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
+    log_format: Literal["text", "json"] = "text"
+    """Of the lines on stderr while serving. `json`: one object a line, for a log collector."""
+    log_requests: bool = True
+    """A line for each request: method, route, status, time and id, never a word of what was asked."""
     threads: int = Field(default=4, ge=1)
     """Threads for retrieval, packing and citing."""
     max_concurrent_answers: int | None = Field(default=None, ge=1)
@@ -366,16 +367,6 @@ def default_home() -> Path:
     return Path(os.environ.get("DOMAINQA_HOME") or "~/.domainqa").expanduser()
 
 
-def profiles_folder() -> Path:
-    """Where the shipped profiles lie: in the package when installed, in ``data/`` in a checkout."""
-    installed = Path(__file__).parent / "profiles"
-    return installed if installed.is_dir() else Path(__file__).parent.parent / "data" / "profiles"
-
-
-def profile_names() -> list[str]:
-    return sorted(path.stem for path in profiles_folder().glob("*.toml"))
-
-
 def load_settings(
     home: Path,
     *,
@@ -387,49 +378,16 @@ def load_settings(
 
     Raises ``ConfigError`` naming the file, the key and what is allowed.
     """
-    environment = os.environ if environment is None else environment
-    path = config or home / CONFIG_FILE
-    if config is not None and not config.is_file():
-        raise ConfigError(f"there is no configuration file {config}")
-    from_file = _read_toml(path) if path.is_file() else {}
-    name = profile or environment.get("DOMAINQA_PROFILE") or from_file.get("profile") or DEFAULT_PROFILE
-    if name not in profile_names():
-        raise ConfigError(f"there is no profile {name!r}; there are: {', '.join(profile_names())}")
-    merged: dict[str, object] = {}
-    for layer in (_read_toml(profiles_folder() / f"{name}.toml"), from_file, _from_environment(environment)):
-        merged = _merge(merged, layer)
-    merged["profile"] = name
+    return settings_of(read_layers(home, config=config, profile=profile, environment=environment))
+
+
+def settings_of(layers: Sequence[Layer]) -> Settings:
+    """The layers over the defaults, checked."""
+    profile, file = layers[0].where, layers[1].where
     try:
-        return Settings.model_validate(merged)
+        return Settings.model_validate(merged(layers) | {"profile": profile})
     except ValidationError as error:
         details = "; ".join(
             f"{'.'.join(str(part) for part in e['loc']) or 'settings'}: {e['msg']}" for e in error.errors()
         )
-        raise ConfigError(f"the configuration ({path}, profile {name}) is wrong: {details}") from error
-
-
-def _read_toml(path: Path) -> dict[str, object]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
-    """``DOMAINQA_SERVER__PORT=9000`` to ``{"server": {"port": "9000"}}``; pydantic makes the types."""
-    sections: dict[str, object] = {}
-    for key, value in environment.items():
-        section, separator, name = key.removeprefix("DOMAINQA_").partition("__")
-        if key.startswith("DOMAINQA_") and separator:
-            entry = sections.setdefault(section.lower(), {})
-            assert isinstance(entry, dict)
-            entry[name.lower()] = value
-    return sections
-
-
-def _merge(base: Mapping[str, object], layer: Mapping[str, object]) -> dict[str, object]:
-    merged = dict(base)
-    for key, value in layer.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
+        raise ConfigError(f"the configuration ({file}, profile {profile}) is wrong: {details}") from error

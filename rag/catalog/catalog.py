@@ -72,10 +72,18 @@ class Catalog:
     def damage(self) -> list[str]:
         """What SQLite finds wrong with the file; empty for a sound one. Reads all of it."""
         with read_transaction(self._engine) as connection:
-            lines = connection.execute(text("PRAGMA quick_check")).scalars().all()
-            orphans = connection.execute(text("PRAGMA foreign_key_check")).all()
-        damage = [str(line) for line in lines if line != "ok"]
-        return [*damage, f"{len(orphans)} rows refer to nothing"] if orphans else damage
+            lines = connection.execute(text("PRAGMA integrity_check")).scalars().all()
+        return [str(line) for line in lines if line != "ok"]
+
+    def orphans(self) -> dict[tuple[str, str], int]:
+        """Rows that refer to nothing, by their table and that which is missing; empty in a sound catalog."""
+        with read_transaction(self._engine) as connection:
+            return writing.orphans(connection)
+
+    def drop_orphans(self) -> int:
+        """Delete what is left of documents and collections that are gone; the number of rows."""
+        with write_transaction(self._engine) as connection:
+            return writing.drop_orphans(connection)
 
     # --- tenants and collections ----------------------------------------------------------------
 
@@ -120,6 +128,12 @@ class Catalog:
             statement = statement.where(collections.c.name.in_(only))
         with read_transaction(self._engine) as connection:
             return [Collection(**row) for row in connection.execute(statement.order_by(collections.c.name)).mappings()]
+
+    def all_collections(self) -> list[Collection]:
+        """Every tenant's collections, for the upkeep of a home as a whole; never for what a tenant asks."""
+        statement = select(*COLLECTION_COLUMNS).order_by(collections.c.id)
+        with read_transaction(self._engine) as connection:
+            return [Collection(**row) for row in connection.execute(statement).mappings()]
 
     def collection(self, name: str, tenant: str = DEFAULT_TENANT, only: AnyOf[str] | None = None) -> Collection:
         """The tenant's collection of that name, else ``NotFoundError`` naming those there are.

@@ -22,7 +22,8 @@ def open_engine(path: Path) -> Engine:
     Raises ``CatalogError`` where the file cannot be used or is from a newer version.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # It holds all documents: for its owner's eyes, unless its owner opens it to others.
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise CatalogError(f"the folder {path.parent} cannot be made: {error}; choose another home") from error
     engine = create_engine(

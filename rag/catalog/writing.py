@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Collection as AnyOf
 from dataclasses import asdict, dataclass
@@ -19,14 +20,16 @@ from sqlalchemy import (
     delete,
     exists,
     insert,
+    literal_column,
     not_,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
-from rag.catalog.schema import chunks, collections, document_versions, documents, failures, vectors
+from rag.catalog.schema import chunks, collections, document_versions, documents, failures, metadata, vectors
 from rag.errors import NotFoundError
 from rag.interfaces import Vectors
 from rag.types import Chunk, Document, embedded_text
@@ -247,3 +250,27 @@ def _digest(*parts: str) -> str:
 
 def _json(entries: tuple[Any, ...]) -> str:
     return json.dumps([asdict(entry) for entry in entries], ensure_ascii=False, separators=(",", ":"))
+
+
+def orphans(connection: Connection) -> dict[tuple[str, str], int]:
+    """Rows that refer to nothing, by their table and that which is missing."""
+    return dict(Counter((table, parent) for table, _, parent in _dangling(connection)))
+
+
+def drop_orphans(connection: Connection) -> int:
+    """Delete what is left of documents and collections that are gone; the number of rows.
+
+    A chunk whose document lives but whose version is missing stays: without it the document would have a hole.
+    """
+    dropped = 0
+    for name, row, parent in _dangling(connection):
+        table = metadata.tables.get(name)
+        # A table without row numbers of its own, or one that this version doesn't know, is left alone.
+        if table is not None and row is not None and parent in (documents.name, collections.name):
+            # What refers to it goes with it, so a later one of these may be gone already.
+            dropped += connection.execute(delete(table).where(literal_column("rowid") == row)).rowcount
+    return dropped
+
+
+def _dangling(connection: Connection) -> list[tuple[str, int | None, str]]:
+    return [(row[0], row[1], row[2]) for row in connection.execute(text("PRAGMA foreign_key_check"))]

@@ -26,6 +26,7 @@ from service.api.metrics import Metrics
 from service.api.models import model_routes
 from service.api.origins import Origins, is_loopback
 from service.api.page import install_page
+from service.api.requests import Requests
 from service.api.search import search_routes
 from service.api.threads import Threads
 from service.api.uploads import upload_routes
@@ -86,6 +87,7 @@ def create_app(
     # What frames the files in the body counts too.
     app.add_middleware(Guard, max_upload_bytes=int(settings.jobs.max_upload_mb * 1_000_000) + MAX_BODY_BYTES)
     app.add_middleware(Counting, metrics=metrics)
+    app.add_middleware(Requests)
     return app
 
 

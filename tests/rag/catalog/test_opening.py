@@ -67,6 +67,14 @@ def test_a_home_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         Catalog.open(tmp_path / "file" / "home")
 
 
+def test_a_home_is_made_for_its_owner_alone_and_left_as_it_is(tmp_path: Path) -> None:
+    Catalog.open(tmp_path / "home").close()
+    assert (tmp_path / "home").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "home").chmod(0o750)
+    Catalog.open(tmp_path / "home").close()
+    assert (tmp_path / "home").stat().st_mode & 0o777 == 0o750
+
+
 def test_commits_are_durable_and_references_are_kept(tmp_path: Path) -> None:
     engine = open_engine(tmp_path / "c.sqlite")
     with reading(engine) as connection:

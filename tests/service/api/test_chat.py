@@ -265,6 +265,7 @@ async def test_fields_that_ask_for_nothing_are_accepted(client_for, scripts):
         "presence_penalty": 0, "frequency_penalty": 0.0, "response_format": {"type": "text"}, "modalities": ["text"],
         "store": False, "user": "ann", "metadata": {"a": "b"}, "service_tier": "auto", "reasoning_effort": None,
         "conversation": None, "seed": None, "max_tokens": 5, "max_completion_tokens": 5, "stream": None,
+        "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "ignore_eos": False,
     }  # fmt: skip
     async with client_for(scripts.library()) as client:
         response = await client.post(PATH, json=asking(**neutral))
