@@ -17,7 +17,9 @@ from rag.types import Collection, Document, DocumentInfo, Hit, IngestReport
 
 if TYPE_CHECKING:
     from rag.checking import Finding
-    from rag.ingestion import IngestProgress, Pipeline
+    from rag.ingestion import IngestProgress
+    from rag.preparing import FileParser, Pipeline
+    from rag.syncing import Sync
 
 DEFAULT_COLLECTION = "default"
 
@@ -132,16 +134,24 @@ class Library:
                 )
             return self._retrievers[collection.id]
 
-    def pipeline(self) -> "Pipeline":
-        """The steps of an ingest."""
+    def pipeline(self, passwords: Sequence[str] = ()) -> "Pipeline":
+        """The steps of one ingest. ``passwords`` are tried on encrypted files."""
         from rag.chunking import Chunker
         from rag.documents.discovery import discover
-        from rag.documents.parsing import parse, parser_fingerprint
-        from rag.ingestion import Pipeline
+        from rag.preparing import Pipeline
 
         embedder = self.embedder()
         chunker = Chunker(self.settings.chunking, embedder)
-        return Pipeline(discover, parse, parser_fingerprint(), chunker, embedder, self.settings.embedding.batch_size)
+        return Pipeline(discover, self._parser(passwords), chunker, embedder, self.settings.embedding.batch_size)
+
+    def _parser(self, passwords: Sequence[str]) -> "FileParser":
+        if self.settings.parsing.workers == 0:
+            from rag.documents.parsing import InProcessParser
+
+            return InProcessParser(tuple(passwords))
+        from rag.documents.workers import ParsingWorkers
+
+        return ParsingWorkers(self.settings.parsing, passwords)
 
     def warm_up(self) -> None:
         """Load the models now, so that the first question doesn't wait for them."""
@@ -155,11 +165,19 @@ class Library:
         paths: Sequence[Path],
         collection: str = DEFAULT_COLLECTION,
         on_progress: "Callable[[IngestProgress], None] | None" = None,
+        *,
+        sync: "Sync | None" = None,
+        passwords: Sequence[str] = (),
     ) -> IngestReport:
-        """Bring files and folders into a collection, which is made when it is missing."""
+        """Bring files and folders into a collection, which is made when it is missing.
+
+        With ``sync`` documents of these folders that have lost their file are removed, and the folders remembered.
+        """
         from rag.ingestion import ingest
 
-        return ingest(self.home, self.catalog, collection, paths, self.pipeline(), progress=on_progress)
+        return ingest(
+            self.home, self.catalog, collection, paths, self.pipeline(passwords), progress=on_progress, sync=sync
+        )
 
     def remove_document(self, collection: str, id_or_source: str) -> DocumentInfo:
         """Remove a document from all answers at once, and say what it was."""

@@ -9,7 +9,8 @@ from pathlib import Path
 from rag.analysis import ANALYZER_FINGERPRINT
 from rag.catalog import Catalog, KnownSource, NewVersion
 from rag.index.publishing import rebuild
-from rag.ingestion import IngestProgress, Pipeline
+from rag.ingestion import IngestProgress
+from rag.preparing import Pipeline
 from rag.storing import DocumentWriter, Stopwatch
 from rag.types import Collection
 

@@ -18,7 +18,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD_REVISION = "0001"
+HEAD_REVISION = "0002"
 DEFAULT_TENANT = "default"
 
 metadata = MetaData(
@@ -148,4 +148,18 @@ failures = Table(
     Column("reason", String, nullable=False),
     # SHA-256 of the bytes, where they could be read.
     Column("version", String(64)),
+    # The file's absolute path, where there is one.
+    Column("location", String),
+)
+
+# --- syncing --------------------------------------------------------------------------------------
+
+# Folders whose lost files are lost documents.
+synced_folders = Table(
+    "synced_folders",
+    metadata,
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True),
+    Column("folder", String, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("created_at", String, nullable=False),
 )

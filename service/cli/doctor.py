@@ -136,7 +136,8 @@ def _state_of_home(own: session.Session) -> Iterator[Check]:
                     )
             for finding in library.check():
                 name = "home" if finding.collection is None else f"collection {finding.collection}"
-                yield Check(name, f"{finding.what}; mend it with `{finding.command}`", "error")
+                state: State = "warning" if finding.harmless else "error"
+                yield Check(name, f"{finding.what}; mend it with `{finding.command}`", state)
     except DomainQAError as error:
         yield Check("catalog", str(error), "error")
 

@@ -1,6 +1,7 @@
 """``domainqa documents``: what a collection holds, what could not be read, and taking something out."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -80,6 +81,30 @@ def show(
         sys.stdout.write("" if content.text.endswith("\n") else "\n")
     else:
         _print(info, content)
+
+
+@app.command("folders")
+def folders(
+    ctx: typer.Context,
+    collection: Collection = "default",
+    forget: Annotated[
+        Path | None,
+        typer.Option("--forget", metavar="FOLDER", help="Sync this folder no longer; its documents stay."),
+    ] = None,
+    as_json: JsonOutput = False,
+) -> None:
+    """List the folders that `ingest --sync` keeps the collection in step with."""
+    with session.of(ctx).library() as library:
+        found = library.catalog.collection(collection)
+        if forget is not None:
+            library.catalog.forget_synced(found, forget.resolve())
+        synced = [str(folder) for folder in library.catalog.synced_folders(found)]
+    if as_json:
+        output.print_json({"folders": synced})
+    elif synced:
+        output.print_table(["folder"], [[folder] for folder in synced])
+    else:
+        output.note(f"collection {collection!r} has no synced folders")
 
 
 @app.command("remove")

@@ -16,7 +16,8 @@ from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import PageBreak, Paragraph, SimpleDocTemplate, Table
 
 from rag.documents import parsing
-from rag.documents.parsing import parse, parser_fingerprint
+from rag.documents.parsing import parse
+from rag.documents.revision import parser_fingerprint
 from rag.errors import SourceError
 from rag.types import Document
 
@@ -310,7 +311,8 @@ _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)
         ("a.html", b"<html><script>x</script></html>", "no text"),
         ("a.pdf", b"%PDF-1.4 torn", "damaged"),
         ("a.docx", b"PK\x03\x04 torn", "damaged"),
-        ("a.pptx", b"no zip at all", "damaged"),
+        ("a.pptx", bytes(range(256)) * 10, "not what its name says"),
+        ("a.pptx", b"PK\x05\x06" + bytes(18), "not what its name says"),
         ("a.xlsx", b"", "empty"),
         ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(20), "image"),
         ("picture.txt", b"\x89PNG\r\n\x1a\n" + bytes(20), "image"),
@@ -346,8 +348,8 @@ def test_a_readers_bug_is_a_source_error_but_lack_of_memory_is_not(
 
         return read
 
-    monkeypatch.setitem(parsing._TEXT_READERS, "txt", ("text/plain", broken(RecursionError("too\ndeep"))))
-    with pytest.raises(SourceError, match="RecursionError: too deep"):
+    monkeypatch.setitem(parsing._TEXT_READERS, "txt", ("text/plain", broken(LookupError("too\ndeep"))))
+    with pytest.raises(SourceError, match="LookupError: too deep"):
         parsed("a.txt", b"x")
     monkeypatch.setitem(parsing._TEXT_READERS, "txt", ("text/plain", broken(MemoryError())))
     with pytest.raises(MemoryError):
