@@ -17,6 +17,8 @@ from rag.types import Collection, Document, DocumentInfo, Hit, IngestReport
 
 if TYPE_CHECKING:
     from rag.checking import Finding
+    from rag.duplicates import NearDuplicate
+    from rag.erasing import Erasure
     from rag.ingestion import IngestProgress
     from rag.preparing import FileParser, Pipeline
     from rag.syncing import Sync
@@ -184,6 +186,20 @@ class Library:
         from rag.ingestion import remove
 
         return remove(self.home, self.catalog, self.catalog.collection(collection), id_or_source)
+
+    def erase_document(self, collection: str, id_or_source: str) -> "Erasure":
+        """Remove a document, and every trace of it that the home holds."""
+        from rag.erasing import erase
+
+        return erase(self.home, self.catalog, self.catalog.collection(collection), id_or_source)
+
+    def near_duplicates(self, collection: str, threshold: float) -> "Sequence[NearDuplicate]":
+        """Pairs of documents, by source, that say nearly the same."""
+        from rag.duplicates import near_duplicates
+
+        found = self.catalog.collection(collection)
+        sources = [info.source for info in self.catalog.documents(found)]
+        return near_duplicates(sources, lambda source: self.catalog.document(found, source).text, threshold)
 
     def create_collection(self, name: str) -> Collection:
         """Make an empty collection bound to the configured embedder."""

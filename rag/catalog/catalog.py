@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from rag.analysis import ANALYZER_FINGERPRINT
 from rag.catalog import listing, reading, syncing, writing
 from rag.catalog.listing import KnownSource
-from rag.catalog.opening import open_engine
+from rag.catalog.opening import compact, open_engine
 from rag.catalog.opening import reading as read_transaction
 from rag.catalog.opening import writing as write_transaction
 from rag.catalog.reading import COLLECTION_COLUMNS, IndexRows
@@ -217,6 +217,13 @@ class Catalog:
             info = listing.document_info(connection, collection, id_or_source)
             writing.remove_document(connection, collection.id, info.id)
         return info
+
+    def compact(self) -> bool:
+        """Rewrite the file without free pages, so that nothing deleted can be read from it.
+
+        False where another process still reads from the log: its old pages go when that is done.
+        """
+        return compact(self._engine)
 
     def failures(self, collection: Collection) -> list[Failure]:
         """Sources that could not be read at their last ingest, by source."""

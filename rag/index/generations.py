@@ -183,12 +183,12 @@ def switch(folder: Path, name: str) -> None:
     _sync(folder)
 
 
-def remove_unfinished(folder: Path, current: str | None) -> None:
-    """Remove generations newer than the current one: a process was killed before it switched to them."""
+def remove_leftovers(folder: Path, current: str | None) -> None:
+    """Remove what killed processes left: generations that were never switched to, and those before the last but one."""
     newest = _number(current) if current is not None else 0
-    for path in folder.glob("snapshot-*"):
-        if _number(path.name) > newest:
-            shutil.rmtree(path)
+    older = [path.name for path in folder.glob("snapshot-*") if _number(path.name) < newest]
+    keep = {current, max(older, key=_number, default=None)}
+    remove_old(folder, {name for name in keep if name is not None})
 
 
 def remove_old(folder: Path, keep: set[str]) -> None:

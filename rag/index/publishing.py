@@ -43,7 +43,7 @@ class Publisher:
         folder = generations.collection_folder(home, collection.id)
         current = generations.current_name(folder)
         generation = load_current(folder, current, collection)
-        generations.remove_unfinished(folder, current)
+        generations.remove_leftovers(folder, current)
         check_range(generation, collection)
         last_seq = catalog.last_seq(collection.id)
         if generation is not None and generation.manifest.seq > last_seq:

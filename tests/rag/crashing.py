@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from rag import ingestion
 from rag.catalog import Catalog
 from rag.fakes import FakeEmbedder
-from rag.index import generations, publishing
+from rag.index import generations
 from rag.index.dense import DenseIndex
 from rag.index.lexical import LexicalIndex
-from rag.ingestion import delete_collection, remove
 from rag.reindexing import reindex
 from rag.syncing import Sync
 from tests.rag.workshop import LineChunker, Workshop
@@ -38,7 +38,7 @@ POINTS: dict[str, tuple[Any, str]] = {
         (DenseIndex, ["save"]),
         (LexicalIndex, ["write"]),
         (generations, ["finish", "switch", "remove_old"]),
-        (publishing, ["remove_files"]),
+        (ingestion, ["remove_files"]),
     )
     for name in names
 }
@@ -93,11 +93,11 @@ def operate(folder: Path, operation: str) -> None:
     elif operation == "remove":
         collection = catalog.collection("default")
         if any(info.source == "d02.txt" for info in catalog.documents(collection)):
-            remove(home, catalog, collection, "d02.txt")
+            ingestion.remove(home, catalog, collection, "d02.txt")
         workshop.ingest(workshop.files / "d03.txt")
     elif operation == "delete":
         if any(collection.name == "default" for collection in catalog.collections()):
-            delete_collection(home, catalog, "default")
+            ingestion.delete_collection(home, catalog, "default")
         workshop.ingest(workshop.files / "d03.txt", name="other")
     else:
         raise ValueError(operation)
@@ -150,7 +150,8 @@ def main() -> None:
                 os._exit(code)
         _, status = os.waitpid(pid, 0)
         answer = {"code": os.waitstatus_to_exitcode(status), "seconds": time.perf_counter() - started}
-        print(json.dumps(answer), flush=True)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import itertools
 import re
 import zipfile
 from collections.abc import Callable
+from email.message import EmailMessage
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -16,7 +17,7 @@ from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import PageBreak, Paragraph, SimpleDocTemplate, Table
 
 from rag.documents import parsing
-from rag.documents.parsing import parse
+from rag.documents.parsing import parse, parse_file
 from rag.documents.revision import parser_fingerprint
 from rag.errors import SourceError
 from rag.types import Document
@@ -157,6 +158,42 @@ def test_mail_with_html_alone_and_an_attachment(parsed: Parse) -> None:
         "Content-Disposition: attachment; filename=plan.pdf\nContent-Transfer-Encoding: base64\n\nAAAA\n--b--\n"
     )
     assert parsed("a.eml", mail).text == "Subject: s\n\nHello there\n\n- x\n\nAttachments: plan.pdf"
+
+
+def test_attachments_are_documents_of_their_own(tmp_path: Path) -> None:
+    mail = EmailMessage()
+    mail["Subject"] = "s"
+    mail.set_content("See the files.")
+    mail.add_attachment("# Plan\n\nOil in May.", subtype="markdown", filename="plan.md")
+    mail.add_attachment("# Plan\n\nOil in June.", subtype="markdown", filename="plan.md")
+    mail.add_attachment(_encrypted_pdf(), maintype="application", subtype="pdf", filename="../a/locked.pdf")
+    mail.add_attachment(b"PK\x05\x06" + bytes(18), maintype="application", subtype="zip", filename="x.zip")
+    mail.add_attachment(b"\x89PNG\r\n", maintype="image", subtype="png", filename="logo.png")
+    mail.add_attachment(b"", maintype="application", subtype="octet-stream", filename="none.txt")
+    path = tmp_path / "m.eml"
+    path.write_bytes(mail.as_bytes())
+    parsed = parse_file(path, "box/m.eml")
+    assert "Attachments: plan.md, plan.md" in parsed.document.text
+    assert [(each.document.source, each.document.text) for each in parsed.attachments] == [
+        ("box/m.eml/plan.md", "# Plan\n\nOil in May.\n"),
+        ("box/m.eml/plan (2).md", "# Plan\n\nOil in June.\n"),
+    ]
+    assert parsed.attachments[0].size_bytes == len(b"# Plan\n\nOil in May.\n")
+    assert [(each.source, each.reason.split(";")[0]) for each in parsed.failures] == [
+        ("box/m.eml/.._a_locked.pdf", "the file is encrypted"),
+        ("box/m.eml/x.zip", "the file is an archive (zip)"),
+        ("box/m.eml/none.txt", "the attachment is empty (0 bytes)"),
+    ]
+    opened = parse_file(path, "box/m.eml", ["secret"])
+    assert [each.document.source for each in opened.attachments][-1] == "box/m.eml/.._a_locked.pdf"
+
+
+def test_passwords_open_encrypted_pdfs(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(_encrypted_pdf())
+    assert parse(path, "a.pdf", ["wrong", "secret"]).text == "text"
+    with pytest.raises(SourceError, match="none of the 1 passwords opens it"):
+        parse(path, "a.pdf", ["wrong"])
 
 
 def test_mail_prefers_plain_text_to_the_same_in_html(parsed: Parse) -> None:

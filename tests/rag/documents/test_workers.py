@@ -45,9 +45,7 @@ def children() -> list[psutil.Process]:
     return [each for each in psutil.Process().children() if "rag.documents.worker" in each.cmdline()]
 
 
-def test_it_reads_what_the_parser_in_this_process_reads_and_starts_when_it_is_needed(
-    tmp_path: Path, make: Make
-) -> None:
+def test_it_reads_what_the_parser_in_process_reads_and_starts_when_needed(tmp_path: Path, make: Make) -> None:
     parser = make(workers=2)
     assert children() == []
     path = write(tmp_path, "a.md", "# Oil\n\nChange it every year.")
