@@ -1,6 +1,7 @@
 """Configuration to objects: the only file that names implementations, and it imports them when they are needed."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from rag.types import Collection, Document, DocumentInfo, Hit, IngestReport
 
 if TYPE_CHECKING:
     from rag.checking import Finding
+    from rag.documents.workers import WorkerPool
     from rag.duplicates import NearDuplicate
     from rag.erasing import Erasure
     from rag.ingestion import IngestProgress
@@ -47,11 +49,13 @@ class Library:
         chat_model: ChatModel | None = None,
         server: ModelServer | None = None,
         adapters: AdapterSource | None = None,
+        workers: "WorkerPool | None" = None,
         progress: Note | None = None,
     ) -> None:
         """``server`` is where the engine `vllm` is found; whoever runs it passes it in.
 
-        ``adapters`` are those besides the ones that the settings name.
+        ``adapters`` are those besides the ones that the settings name. ``workers`` are processes that parse for several
+        ingests, closed by whoever made them; without, each ingest starts its own and ends them.
         """
         self.home = home
         self.settings = settings
@@ -60,6 +64,7 @@ class Library:
         self._embedder = embedder
         self._chat_model = chat_model
         self._server = server
+        self._workers = workers
         self._similarity: Similarity | None = None
         self._retrievers: dict[int, Retriever] = {}
         self._lock = Lock()
@@ -136,24 +141,24 @@ class Library:
                 )
             return self._retrievers[collection.id]
 
-    def pipeline(self, passwords: Sequence[str] = ()) -> "Pipeline":
-        """The steps of one ingest. ``passwords`` are tried on encrypted files."""
+    def pipeline(self, parser: "FileParser | None" = None) -> "Pipeline":
+        """The steps of one ingest, or of a reindex, which parses nothing."""
         from rag.chunking import Chunker
         from rag.documents.discovery import discover
         from rag.preparing import Pipeline
 
         embedder = self.embedder()
         chunker = Chunker(self.settings.chunking, embedder)
-        return Pipeline(discover, self._parser(passwords), chunker, embedder, self.settings.embedding.batch_size)
+        return Pipeline(discover, parser or self._parser(), chunker, embedder, self.settings.embedding.batch_size)
 
-    def _parser(self, passwords: Sequence[str]) -> "FileParser":
+    def _parser(self, passwords: Sequence[str] = ()) -> "FileParser":
         if self.settings.parsing.workers == 0:
             from rag.documents.parsing import InProcessParser
 
             return InProcessParser(tuple(passwords))
         from rag.documents.workers import ParsingWorkers
 
-        return ParsingWorkers(self.settings.parsing, passwords)
+        return ParsingWorkers(self.settings.parsing, passwords, self._workers)
 
     def warm_up(self) -> None:
         """Load the models now, so that the first question doesn't wait for them."""
@@ -177,9 +182,11 @@ class Library:
         """
         from rag.ingestion import ingest
 
-        return ingest(
-            self.home, self.catalog, collection, paths, self.pipeline(passwords), progress=on_progress, sync=sync
-        )
+        with closing(self._parser(passwords)) as parser:
+            if self._embedder is None:
+                parser.warm_up()  # while the model loads
+            pipeline = self.pipeline(parser)
+            return ingest(self.home, self.catalog, collection, paths, pipeline, progress=on_progress, sync=sync)
 
     def remove_document(self, collection: str, id_or_source: str) -> DocumentInfo:
         """Remove a document from all answers at once, and say what it was."""

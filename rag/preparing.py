@@ -36,6 +36,10 @@ class FileParser(Protocol):
     @property
     def parallel(self) -> int: ...
 
+    def warm_up(self) -> None:
+        """Begin what takes time before the first file. Returns at once."""
+        ...
+
     def parse(self, path: Path, source: str) -> ParsedFile:
         """``SourceError`` for a file that cannot be read."""
         ...

@@ -62,6 +62,9 @@ class InProcessParser:
     def parse(self, path: Path, source: str) -> ParsedFile:
         return parse_file(path, source, self.passwords)
 
+    def warm_up(self) -> None:
+        """Nothing to begin."""
+
     def close(self) -> None:
         """Nothing to release."""
 

@@ -1,8 +1,8 @@
 """Parsing in processes of its own, each file within bounds of time and memory.
 
 A file that breaks a bound, or its reader, costs one process and is told by name; the run goes on with another one.
-Processes start when they are first needed and stay until ``close``. They hold one file at a time, so that it is known
-which one did it.
+Processes start when they are first needed and stay for the run. They hold one file at a time, so that it is known which
+one did it.
 """
 
 import os
@@ -38,21 +38,60 @@ def default_workers() -> int:
     return max(1, min(4, (os.cpu_count() or 2) // 2))
 
 
-class ParsingWorkers:
-    """Up to ``parallel`` processes. ``parse`` may be called by several threads."""
+class WorkerPool:
+    """Idle processes that wait for the next file, of one run or of several one after the other. Thread-safe."""
 
-    def __init__(self, settings: ParsingSettings, passwords: Sequence[str] = ()) -> None:
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._idle: list[_Worker] = []
+
+    def start_one(self) -> None:
+        """Begin to start a process, unless one waits already. Returns at once."""
+        with self._lock:
+            if not self._idle:
+                self._idle.append(_Worker())
+
+    def close(self) -> None:
+        """End those that are idle."""
+        with self._lock:
+            workers, self._idle = self._idle, []
+        for worker in workers:
+            worker.end()
+
+    def take(self) -> "_Worker":
+        with self._lock:
+            return self._idle.pop() if self._idle else _Worker()
+
+    def give_back(self, worker: "_Worker") -> None:
+        with self._lock:
+            self._idle.append(worker)
+
+
+class ParsingWorkers:
+    """One run's parser: up to ``parallel`` processes. ``parse`` may be called by several threads.
+
+    With a ``pool`` its processes are used, and left there for the next run.
+    """
+
+    def __init__(
+        self, settings: ParsingSettings, passwords: Sequence[str] = (), pool: WorkerPool | None = None
+    ) -> None:
         self.parallel = max(1, default_workers() if settings.workers is None else settings.workers)
         self._settings = settings
         self._passwords = tuple(passwords)
+        self._processes = pool or WorkerPool()
+        self._owns_processes = pool is None
         self._lock = Lock()
-        self._idle: list[_Worker] = []
         self._busy: set[_Worker] = set()
         self._closed = False
 
     @property
     def fingerprint(self) -> str:
         return parser_fingerprint()
+
+    def warm_up(self) -> None:
+        """Begin to start a process while something else takes its time."""
+        self._processes.start_one()
 
     def parse(self, path: Path, source: str) -> ParsedFile:
         """What is in the file. ``SourceError`` says what is wrong with it, or which bound it broke."""
@@ -72,30 +111,29 @@ class ParsingWorkers:
         return reply
 
     def close(self) -> None:
-        """End the processes, those too that are at work: their ``parse`` raises. Starts none from now on."""
+        """End the processes that are at work: their ``parse`` raises. Starts none from now on."""
         with self._lock:
             self._closed = True
-            workers = [*self._idle, *self._busy]
-            self._idle = []
-        for worker in workers:
-            worker.end()
+            for worker in self._busy:
+                worker.kill()
+        if self._owns_processes:
+            self._processes.close()
 
     def _take(self) -> "_Worker":
         with self._lock:
             if self._closed:
                 raise SourceError("the run was ended before the file was read")
-            worker = self._idle.pop() if self._idle else _Worker()
+            worker = self._processes.take()
             self._busy.add(worker)
         return worker
 
     def _give_back(self, worker: "_Worker", usable: bool) -> None:
         with self._lock:
             self._busy.discard(worker)
-            usable = usable and not self._closed
-            if usable:
-                self._idle.append(worker)
-        if not usable:
-            worker.end()
+            if usable and not self._closed:
+                self._processes.give_back(worker)
+                return
+        worker.end()
 
 
 class _Worker:
@@ -144,6 +182,9 @@ class _Worker:
             return float(psutil.Process(self._process.pid).memory_info().rss) / _MIB
         except psutil.Error:
             return 0.0
+
+    def kill(self) -> None:
+        self._process.kill()
 
     def end(self) -> None:
         self._process.kill()

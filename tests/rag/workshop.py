@@ -65,6 +65,8 @@ class WorkshopParser:
         parsed = self._parse(path, source)
         return ParsedFile(parsed) if isinstance(parsed, Document) else parsed
 
+    def warm_up(self) -> None: ...
+
     def close(self) -> None: ...
 
 

@@ -385,10 +385,13 @@ def test_a_readers_bug_is_a_source_error_but_lack_of_memory_is_not(
 
         return read
 
-    monkeypatch.setitem(parsing._TEXT_READERS, "txt", ("text/plain", broken(LookupError("too\ndeep"))))
+    monkeypatch.setitem(parsing._READERS, "text/plain", broken(LookupError("too\ndeep")))
     with pytest.raises(SourceError, match="LookupError: too deep"):
         parsed("a.txt", b"x")
-    monkeypatch.setitem(parsing._TEXT_READERS, "txt", ("text/plain", broken(MemoryError())))
+    monkeypatch.setitem(parsing._READERS, "text/plain", broken(RecursionError()))
+    with pytest.raises(SourceError, match="nested too deeply"):
+        parsed("a.txt", b"x")
+    monkeypatch.setitem(parsing._READERS, "text/plain", broken(MemoryError()))
     with pytest.raises(MemoryError):
         parsed("a.txt", b"x")
 

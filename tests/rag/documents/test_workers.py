@@ -15,7 +15,7 @@ import pytest
 from rag.config import ParsingSettings
 from rag.documents import workers
 from rag.documents.parsing import InProcessParser
-from rag.documents.workers import ParsingWorkers
+from rag.documents.workers import ParsingWorkers, WorkerPool
 from rag.errors import SourceError, StateError
 
 pytestmark = pytest.mark.integration
@@ -60,6 +60,22 @@ def test_it_reads_what_the_parser_in_process_reads_and_starts_when_needed(tmp_pa
     assert children() == []
     with pytest.raises(SourceError, match="the run was ended"):
         parser.parse(path, "a.md")
+
+
+def test_a_pool_outlives_the_run_that_used_it(tmp_path: Path) -> None:
+    pool = WorkerPool()
+    try:
+        for _ in range(2):
+            parser = ParsingWorkers(ParsingSettings(workers=1), pool=pool)
+            parser.warm_up()
+            started = children()
+            assert len(started) == 1
+            parser.parse(write(tmp_path, "a.txt"), "a.txt")
+            parser.close()
+            assert children() == started
+    finally:
+        pool.close()
+    assert children() == []
 
 
 def test_a_file_that_takes_too_long_is_named_with_the_bound_and_the_next_one_is_read(
