@@ -201,9 +201,7 @@ class _Run:
         for failure in prepared.failures:
             self.failed(failure, prepared.version, str(prepared.file.path.resolve()))
         self._attachments += len(prepared.kept) + len(prepared.new) + len(prepared.failures) - 1
-        for each in prepared.detached:
-            self._catalog.remove_document(self._collection, each.document_id)
-            self.outcomes["removed"] += 1
+        self._remove(prepared.detached)
         unread = {failure.source for failure in prepared.failures}
         for earlier in self._failed_before - unread:
             if earlier.startswith(f"{source}/") and source not in unread:
@@ -229,12 +227,15 @@ class _Run:
         found = missing(folder, self._known, given, unseen, self._moved, sync)
         if found.withheld is not None:
             self.withheld.append(found.withheld)
-        for each in found.documents:
+        else:
+            self._remove(found.documents)
+            self._catalog.forget_failures_gone(self._collection, folder, is_gone)
+
+    def _remove(self, documents: Sequence[KnownSource]) -> None:
+        for each in documents:
             with suppress(NotFoundError):  # somebody else removed it meanwhile
                 self._catalog.remove_document(self._collection, each.document_id)
                 self.outcomes["removed"] += 1
-        if found.withheld is None:
-            self._catalog.forget_failures_gone(self._collection, folder, is_gone)
 
     def _on_embedded(self, count: int) -> None:
         self._chunks_embedded += count

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from rag.catalog import KnownSource, NewVersion
 from rag.documents.discovery import SourceFile
-from rag.errors import SourceError
+from rag.errors import NotFoundError, SourceError
 from rag.interfaces import Embedder
 from rag.storing import Stopwatch
 from rag.types import Attachment, Chunk, Document, Failure, ParsedFile
@@ -215,23 +215,25 @@ class Preparer:
         if parsed_alike and all(map(self._is_processed, documents.values())):
             prepared.kept = [Kept(each, source, look.location) for source, each in documents.items()]
             return prepared
+        # What its title is made of may have changed with its name.
+        parsed = self._from_catalog(look) if parsed_alike and not prepared.moved_from else None
         try:
-            # What its title is made of may have changed with its name.
-            if parsed_alike and not prepared.moved_from:
-                parsed = self._from_catalog(look)
-            else:
-                with self._stopwatch.step("parsing"):
-                    parsed = self._pipeline.parser.parse(prepared.file.path, prepared.file.source)
+            with self._stopwatch.step("parsing"):
+                parsed = parsed or self._pipeline.parser.parse(prepared.file.path, prepared.file.source)
         except SourceError as error:
             prepared.failures.append(Failure(prepared.file.source, str(error)))
             return prepared
         self._take(look, parsed)
         return prepared
 
-    def _from_catalog(self, look: _Look) -> ParsedFile:
+    def _from_catalog(self, look: _Look) -> ParsedFile | None:
+        """What was parsed before; ``None`` where somebody has removed it meanwhile."""
         assert look.known is not None
-        attachments = (Attachment(self._stored(each), each.size_bytes) for each in look.attached.values())
-        return ParsedFile(self._stored(look.known), tuple(attachments))
+        try:
+            attachments = [Attachment(self._stored(each), each.size_bytes) for each in look.attached.values()]
+            return ParsedFile(self._stored(look.known), tuple(attachments))
+        except NotFoundError:
+            return None
 
     def _take(self, look: _Look, parsed: ParsedFile) -> None:
         prepared = look.prepared

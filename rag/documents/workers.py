@@ -30,6 +30,7 @@ from rag.types import ParsedFile
 _LOOK_EVERY_S = 0.05
 """How often memory and time are looked at: what a process can fill meanwhile it may have over its bound."""
 _START_TIMEOUT_S = 120.0
+_END_TIMEOUT_S = 10.0
 _MIB = 1024 * 1024
 
 
@@ -206,7 +207,10 @@ class _Worker:
         raise StateError(f"the process that parses files {reason}; set parsing.workers = 0 to parse without one")
 
     def _death(self) -> str:
-        code = self._process.wait()
+        try:
+            code = self._process.wait(_END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return "closed its end and did not end"
         if code < 0:
             try:
                 return f"died of {signal.Signals(-code).name}"
