@@ -23,6 +23,8 @@ class Finding:
     """``None`` where it concerns the whole home."""
     what: str
     command: str
+    harmless: bool = False
+    """Nothing is lost or wrong for readers; work is left over."""
 
 
 def check(home: Path, catalog: Catalog, embedder: Embedder | None = None) -> list[Finding]:
@@ -89,7 +91,7 @@ def _check_index(home: Path, catalog: Catalog, collection: Collection, embedder:
     published = catalog.published_seq(collection.id)
     if published < last_seq:
         what = f"changes {published + 1} to {last_seq} are stored but not published: an ingest runs, or was cut off"
-        findings.append(Finding(collection.name, what, _reindex(collection)))
+        findings.append(Finding(collection.name, what, _reindex(collection), harmless=True))
     try:
         snapshot = IndexReader(home, catalog, collection).current()
     except IndexStateError as error:

@@ -34,6 +34,16 @@ class EmbeddingSettings(_Settings):
     questions in another language."""
 
 
+class ParsingSettings(_Settings):
+    workers: int | None = Field(default=None, ge=0)
+    """Processes that read files; half the cores, at most four, when unset. With 0 files are read in this process,
+    and the two bounds below don't hold."""
+    timeout_s: float = Field(default=120.0, gt=0)
+    """For one file; then its process is ended and the file is reported."""
+    memory_mb: int = Field(default=2048, ge=256)
+    """For one file, and its process with it (about 150)."""
+
+
 class ChunkingSettings(_Settings):
     max_tokens: int | None = Field(default=None, ge=32)
     """Tokens of context and text together, by the embedder's tokenizer; its whole window when unset."""
@@ -333,6 +343,7 @@ class Settings(_Settings):
 
     profile: str = DEFAULT_PROFILE
     embedding: EmbeddingSettings = EmbeddingSettings()
+    parsing: ParsingSettings = ParsingSettings()
     chunking: ChunkingSettings = ChunkingSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     reranking: RerankingSettings = RerankingSettings()

@@ -10,7 +10,8 @@ from rag.analysis import ANALYZER_FINGERPRINT
 from rag.catalog import Catalog, KnownSource, NewVersion
 from rag.errors import IndexStateError
 from rag.index.publishing import Publisher, rebuild
-from rag.ingestion import IngestProgress, Pipeline
+from rag.ingestion import IngestProgress
+from rag.preparing import Pipeline
 from rag.storing import DocumentWriter, Stopwatch
 from rag.types import Collection
 

@@ -1,5 +1,6 @@
 """Open the catalog's database: settings of SQLite, migrations, and the two kinds of transaction."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,21 @@ def writing(engine: Engine) -> Iterator[Connection]:
         connection = connection.execution_options(begin="IMMEDIATE")
         with connection.begin():
             yield connection
+
+
+def compact(engine: Engine) -> bool:
+    """Rewrite the database and empty its log; whether the log could be emptied."""
+    with _errors_named(engine):
+        connection = engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute("VACUUM")
+            busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            raise CatalogError(f"the catalog {engine.url.database} cannot be compacted: {error}") from error
+        finally:
+            connection.close()
+    return not busy
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD_REVISION = "0004"
+HEAD_REVISION = "0005"
 
 metadata = MetaData(
     naming_convention={
@@ -149,6 +149,20 @@ failures = Table(
     Column("reason", String, nullable=False),
     # SHA-256 of the bytes, where they could be read.
     Column("version", String(64)),
+    # As a document's, where it is known.
+    Column("location", String),
+)
+
+# --- syncing --------------------------------------------------------------------------------------
+
+# Folders whose lost files are lost documents.
+synced_folders = Table(
+    "synced_folders",
+    metadata,
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True),
+    Column("folder", String, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("created_at", String, nullable=False),
 )
 
 access_keys = Table(

@@ -88,7 +88,7 @@ def catalog_checks(own: session.Session) -> Iterator[Check]:
                     )
             for finding in library.check():
                 name = "home" if finding.collection is None else f"collection {finding.collection}"
-                yield Check(name, finding.what, "error", finding.command)
+                yield Check(name, finding.what, "warning" if finding.harmless else "error", finding.command)
     except DomainQAError as error:
         yield Check("catalog", str(error), "error")
 

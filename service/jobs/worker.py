@@ -101,7 +101,7 @@ class Worker:
         from rag.ingestion import ingest
 
         positions = {file.source: file.position for file in files}
-        unreadable = 0
+        unreadable: list[None] = []
         reported_at = 0.0
 
         def begin(source: str) -> None:
@@ -109,14 +109,15 @@ class Worker:
                 raise _Cancelled
 
         def failed() -> None:
-            nonlocal unreadable
-            unreadable += 1
+            unreadable.append(None)
 
         def progress(state: "IngestProgress") -> None:
             nonlocal reported_at
             if time.monotonic() - reported_at >= _REPORT_EVERY_S:
                 reported_at = time.monotonic()
-                self._queue.progress(job, job.files_done + max(0, state.documents_done - unreadable))
+                # What is attached to a file counts as a document, too.
+                read = min(len(files), max(0, state.documents_done - len(unreadable)))
+                self._queue.progress(job, job.files_done + read)
 
         found = [SourceFile(self._spool.path(job.id, file.position), file.source, is_upload=True) for file in files]
 
@@ -162,7 +163,10 @@ class Worker:
 
 
 def open_library(home: Path, settings: Settings) -> Library:
-    return Library(home, settings)
+    from rag.documents.workers import WorkerPool
+
+    # They outlive the turns, and end with this process.
+    return Library(home, settings, workers=WorkerPool())
 
 
 def main(open_library: Callable[[Path, Settings], Library] = open_library) -> None:

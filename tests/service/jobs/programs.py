@@ -9,15 +9,14 @@ import os
 import signal
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from rag.build import Library
 from rag.config import AnsweringSettings, Settings
-from rag.documents.parsing import parse
+from rag.documents.parsing import InProcessParser
 from rag.fakes import FakeEmbedder, ScriptedModel
-from rag.ingestion import Pipeline
-from rag.types import Document
+from rag.preparing import FileParser, Pipeline
+from rag.types import ParsedFile
 from service.api.serving import serve
 from service.jobs import worker
 from service.jobs.runner import JobRunner
@@ -25,20 +24,21 @@ from service.jobs.runner import JobRunner
 SLOW_S = 0.5
 
 
+class DangerousParser(InProcessParser):
+    def parse(self, path: Path, source: str) -> ParsedFile:
+        data = path.read_bytes()
+        if b"CRASH" in data:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if b"HANG" in data:
+            time.sleep(600)
+        if b"SLOW" in data:
+            time.sleep(SLOW_S)
+        return super().parse(path, source)
+
+
 class DangerousLibrary(Library):
-    def pipeline(self) -> Pipeline:
-        return replace(super().pipeline(), parse=dangerous)
-
-
-def dangerous(path: Path, source: str) -> Document:
-    data = path.read_bytes()
-    if b"CRASH" in data:
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if b"HANG" in data:
-        time.sleep(600)
-    if b"SLOW" in data:
-        time.sleep(SLOW_S)
-    return parse(path, source)
+    def pipeline(self, parser: FileParser | None = None) -> Pipeline:
+        return super().pipeline(DangerousParser())
 
 
 def open_library(home: Path, settings: Settings) -> Library:
