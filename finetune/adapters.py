@@ -151,7 +151,7 @@ class AdapterRegistry:
                 f"{label!r} is no label for an adapter: use up to 48 of a-z, 0-9, - and _, the first of them a letter "
                 f"or digit, and no {_HASH_CHARACTERS} hex digits at its end"
             )
-        with self._changing():
+        with self.changing():
             staged = self.root / f"{_STAGED}{uuid.uuid4().hex}"
             staged.mkdir()
             _copy(folder, staged)
@@ -196,7 +196,7 @@ class AdapterRegistry:
 
     def promote(self, label: str, name: str, *, despite_gates: bool = False) -> AdapterManifest:
         """Make ``name`` what the label stands for. Refuses an adapter that missed a gate, unless told."""
-        with self._changing():
+        with self.changing():
             manifest = self.get(name)
             if manifest.label != label:
                 raise UsageError(f"the adapter {name} has the label {manifest.label!r}, not {label!r}")
@@ -215,7 +215,7 @@ class AdapterRegistry:
 
     def rollback(self, label: str) -> AdapterManifest:
         """Make the label stand for what it stood for before."""
-        with self._changing():
+        with self.changing():
             stored = self._labels()
             history = stored.labels.get(label, [])
             if len(history) < 2:
@@ -233,7 +233,7 @@ class AdapterRegistry:
 
         A label's current adapter is only removed when told to: the label then stands for the one before, if any.
         """
-        with self._changing():
+        with self.changing():
             if not _NAME.fullmatch(name) or not self.folder(name).is_dir():
                 self.get(name)  # raises
             stored = self._labels()
@@ -253,7 +253,7 @@ class AdapterRegistry:
     # --- files ------------------------------------------------------------------------------------
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
+    def changing(self) -> Iterator[None]:
         """Hold the lock, and clear away what this change or an interrupted one leaves unfinished."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)

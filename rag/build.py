@@ -1,6 +1,7 @@
 """Configuration to objects: the only file that names implementations, and it imports them when they are needed."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -28,7 +29,12 @@ from rag.types import (
 
 if TYPE_CHECKING:
     from rag.checking import Finding
-    from rag.ingestion import IngestProgress, Pipeline
+    from rag.documents.workers import WorkerPool
+    from rag.erasing import Erasure
+    from rag.ingestion import IngestProgress
+    from rag.preparing import FileParser, Pipeline
+    from rag.resemblance import NearDuplicate
+    from rag.syncing import Sync
 
 DEFAULT_COLLECTION = "default"
 
@@ -55,11 +61,13 @@ class Library:
         reranker: Reranker | None = None,
         server: ModelServer | None = None,
         adapters: AdapterSource | None = None,
+        workers: "WorkerPool | None" = None,
         progress: Note | None = None,
     ) -> None:
         """``server`` is where the engine `vllm` is found; whoever runs it passes it in.
 
-        ``adapters`` are those besides the ones that the settings name.
+        ``adapters`` are those besides the ones that the settings name. ``workers`` are processes that parse for several
+        ingests, closed by whoever made them; without, each ingest starts its own and ends them.
         """
         self.home = home
         self.settings = settings
@@ -69,6 +77,7 @@ class Library:
         self._chat_model = chat_model
         self._reranker = reranker
         self._server = server
+        self._workers = workers
         self._similarity: Similarity | None = None
         self._entailment: Entailment | None = None
         self._retrievers: dict[int, Retriever] = {}
@@ -187,16 +196,24 @@ class Library:
                 self._retrievers[collection.id] = retriever
             return self._retrievers[collection.id]
 
-    def pipeline(self) -> "Pipeline":
-        """The steps of an ingest."""
+    def pipeline(self, parser: "FileParser | None" = None) -> "Pipeline":
+        """The steps of one ingest, or of a reindex, which parses nothing."""
         from rag.chunking import Chunker
         from rag.documents.discovery import discover
-        from rag.documents.parsing import parse, parser_fingerprint
-        from rag.ingestion import Pipeline
+        from rag.preparing import Pipeline
 
         embedder = self.embedder()
         chunker = Chunker(self.settings.chunking, embedder)
-        return Pipeline(discover, parse, parser_fingerprint(), chunker, embedder, self.settings.embedding.batch_size)
+        return Pipeline(discover, parser or self._parser(), chunker, embedder, self.settings.embedding.batch_size)
+
+    def _parser(self, passwords: Sequence[str] = ()) -> "FileParser":
+        if self.settings.parsing.workers == 0:
+            from rag.documents.parsing import InProcessParser
+
+            return InProcessParser(tuple(passwords))
+        from rag.documents.workers import ParsingWorkers
+
+        return ParsingWorkers(self.settings.parsing, passwords, self._workers)
 
     def warm_up(self) -> None:
         """Load the models now, so that the first question doesn't wait for them."""
@@ -213,29 +230,54 @@ class Library:
         on_progress: "Callable[[IngestProgress], None] | None" = None,
         *,
         tenant: str = DEFAULT_TENANT,
+        sync: "Sync | None" = None,
+        passwords: Sequence[str] = (),
     ) -> IngestReport:
-        """Bring files and folders into a collection, which is made when it is missing; so is its tenant."""
+        """Bring files and folders into a collection, which is made when it is missing; so is its tenant.
+
+        With ``sync`` documents of these folders that have lost their file are removed, and the folders remembered.
+        """
         from rag.ingestion import ingest
 
         if tenant != DEFAULT_TENANT:
             self.catalog.create_tenant(tenant)
-        return ingest(self.home, self.catalog, collection, paths, self.pipeline(), tenant=tenant, progress=on_progress)
+        with closing(self._parser(passwords)) as parser:
+            if self._embedder is None:
+                parser.warm_up()  # while the model loads
+            pipeline = self.pipeline(parser)
+            return ingest(
+                self.home, self.catalog, collection, paths, pipeline, progress=on_progress, sync=sync, tenant=tenant
+            )
 
-    def remove_document(self, collection: str, id_or_source: str) -> DocumentInfo:
+    def remove_document(self, collection: str, id_or_source: str, *, tenant: str = DEFAULT_TENANT) -> DocumentInfo:
         """Remove a document from all answers at once, and say what it was."""
         from rag.ingestion import remove
 
-        return remove(self.home, self.catalog, self.catalog.collection(collection), id_or_source)
+        return remove(self.home, self.catalog, self.catalog.collection(collection, tenant), id_or_source)
 
-    def create_collection(self, name: str) -> Collection:
+    def erase_document(self, collection: str, id_or_source: str) -> "Erasure":
+        """Remove a document, and every trace of it that the home holds."""
+        from rag.erasing import erase
+
+        return erase(self.home, self.catalog, self.catalog.collection(collection), id_or_source)
+
+    def near_duplicates(self, collection: str, threshold: float) -> "Sequence[NearDuplicate]":
+        """Pairs of documents, by source, that say nearly the same."""
+        from rag.resemblance import near_duplicates
+
+        found = self.catalog.collection(collection)
+        sources = [info.source for info in self.catalog.documents(found)]
+        return near_duplicates(sources, lambda source: self.catalog.document(found, source).text, threshold)
+
+    def create_collection(self, name: str, *, tenant: str = DEFAULT_TENANT) -> Collection:
         """Make an empty collection bound to the configured embedder."""
-        return self.catalog.create_collection(name, self.embedder())
+        return self.catalog.create_collection(name, self.embedder(), tenant)
 
-    def delete_collection(self, name: str) -> Collection:
+    def delete_collection(self, name: str, *, tenant: str = DEFAULT_TENANT) -> Collection:
         """Delete a collection with its documents and its index files."""
         from rag.ingestion import delete_collection
 
-        return delete_collection(self.home, self.catalog, name)
+        return delete_collection(self.home, self.catalog, name, tenant)
 
     def search(self, query: str, collection: str, top_k: int, scope: Scope = EVERYTHING) -> list[Hit]:
         found = self.catalog.collection(collection, scope.tenant, scope.collections)

@@ -6,11 +6,13 @@ Everything is read and nothing is changed; each finding names the command that m
 from dataclasses import dataclass
 from pathlib import Path
 
-from rag.catalog import DEFAULT_TENANT, Catalog
+from rag.catalog import Catalog
 from rag.errors import CatalogError, IndexStateError, NotFoundError
 from rag.index.snapshot import IndexReader, check_embedder
 from rag.interfaces import Embedder
 from rag.types import Collection, StoredChunk
+
+_RESTORE = "domainqa restore FILE --force"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,20 +23,26 @@ class Finding:
     """``None`` where it concerns the whole home."""
     what: str
     command: str
+    harmless: bool = False
+    """Nothing is lost or wrong for readers; work is left over."""
 
 
-def check(
-    home: Path, catalog: Catalog, embedder: Embedder | None = None, tenant: str = DEFAULT_TENANT
-) -> list[Finding]:
-    """All findings of the tenant's collections, none in a sound home. With ``embedder``, theirs must be that one.
+def check(home: Path, catalog: Catalog, embedder: Embedder | None = None) -> list[Finding]:
+    """All findings of every tenant's collections, none in a sound home. With ``embedder``, theirs must be that one.
 
     Takes a pass over all stored text and index files.
     """
     try:
-        findings = [Finding(None, f"the catalog is damaged: {what}", "domainqa restore") for what in catalog.damage()]
+        findings = [Finding(None, f"the catalog is damaged: {what}", _RESTORE) for what in catalog.damage()]
+        if findings:
+            return findings  # what else would be found follows from that
+        for (table, missing), count in catalog.orphans().items():
+            mending = "domainqa reindex" if missing in ("documents", "collections") else _RESTORE
+            findings.append(Finding(None, f"{count} rows of {table} belong to no row of {missing}", mending))
+        collections = catalog.all_collections()
     except CatalogError as error:
-        return [Finding(None, str(error), "domainqa restore")]
-    for collection in catalog.collections(tenant):
+        return [Finding(None, str(error), _RESTORE)]
+    for collection in collections:
         findings += _check_vectors(catalog, collection)
         findings += _check_chunks(catalog, collection)
         findings += _check_index(home, catalog, collection, embedder)
@@ -83,7 +91,7 @@ def _check_index(home: Path, catalog: Catalog, collection: Collection, embedder:
     published = catalog.published_seq(collection.id)
     if published < last_seq:
         what = f"changes {published + 1} to {last_seq} are stored but not published: an ingest runs, or was cut off"
-        findings.append(Finding(collection.name, what, _reindex(collection)))
+        findings.append(Finding(collection.name, what, _reindex(collection), harmless=True))
     try:
         snapshot = IndexReader(home, catalog, collection).current()
     except IndexStateError as error:

@@ -5,7 +5,7 @@ evidence afterwards where it supports them, and the citation says so.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +14,7 @@ from rag.languages import language_by_script
 from rag.matching import Piece, Similarity
 from rag.sentences import sentence_spans
 from rag.supporting import Judge
-from rag.types import Answer, Citation, Evidence
+from rag.types import Citation, Evidence
 
 PageOf = Callable[[Evidence, int], int | None]
 """(passage, document offset) to the page there."""
@@ -84,11 +84,12 @@ class Renumbering:
         return self._shown.setdefault(marker, len(self._shown) + 1)
 
 
-def numbers_for_readers(answer: Answer) -> dict[int, int]:
+def numbers_for_readers(text: str, citations: Iterable[Citation]) -> dict[int, int]:
     """Each cited evidence number to the reader's: those printed in the text first, then those found afterwards."""
-    cited = {citation.marker for citation in answer.citations}
-    order = dict.fromkeys(int(number) for number in _PRINTED.findall(answer.text))
-    for citation in sorted(answer.citations, key=lambda citation: citation.answer_start):
+    in_order = sorted(citations, key=lambda citation: citation.answer_start)
+    cited = {citation.marker for citation in in_order}
+    order = dict.fromkeys(int(number) for number in _PRINTED.findall(text))
+    for citation in in_order:
         order.setdefault(citation.marker)
     return {number: place for place, number in enumerate(order, start=1) if number in cited}
 

@@ -7,17 +7,14 @@ Order, later wins: defaults in this file, the profile, ``domainqa.toml``, enviro
 import ipaddress
 import os
 import shlex
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rag.errors import ConfigError
-
-CONFIG_FILE = "domainqa.toml"
-DEFAULT_PROFILE = "starter"
+from rag.layers import DEFAULT_PROFILE, Layer, merged, read_layers
 
 
 class _Settings(BaseModel):
@@ -35,6 +32,16 @@ class EmbeddingSettings(_Settings):
     languages: tuple[str, ...] = ()
     """ISO 639-1 codes the model was trained on; every language when empty. The dense channel has no say in
     questions in another language."""
+
+
+class ParsingSettings(_Settings):
+    workers: int | None = Field(default=None, ge=0)
+    """Processes that read files; half the cores, at most four, when unset. With 0 files are read in this process,
+    and the two bounds below don't hold."""
+    timeout_s: float = Field(default=120.0, gt=0)
+    """For one file; then its process is ended and the file is reported."""
+    memory_mb: int = Field(default=2048, ge=256)
+    """For one file, and its process with it (about 150)."""
 
 
 class ChunkingSettings(_Settings):
@@ -276,6 +283,10 @@ class AnsweringSettings(_Settings):
 class ServerSettings(_Settings):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
+    log_format: Literal["text", "json"] = "text"
+    """Of the lines on stderr while serving. `json`: one object a line, for a log collector."""
+    log_requests: bool = True
+    """A line for each request: method, route, status, time and id, never a word of what was asked."""
     threads: int = Field(default=4, ge=1)
     """Threads for retrieval, packing and citing."""
     max_concurrent_answers: int | None = Field(default=None, ge=1)
@@ -294,11 +305,45 @@ class ServerSettings(_Settings):
     """How long an open circuit refuses questions to the engine before it lets one through as a probe."""
 
 
+class JobSettings(_Settings):
+    """Uploads over HTTP, and the one process that ingests them."""
+
+    max_file_mb: float = Field(default=100.0, gt=0)
+    """Of one uploaded file; 413 beyond."""
+    max_upload_mb: float = Field(default=500.0, gt=0)
+    """Of all files of one upload together; 413 beyond."""
+    max_files: int = Field(default=1000, ge=1)
+    """In one upload; 413 beyond."""
+    max_uploads: int = Field(default=4, ge=1)
+    """Uploads received at once; 429 beyond."""
+    max_queued: int = Field(default=32, ge=1)
+    """Jobs of one tenant that may wait; 429 beyond."""
+    threads: int = Field(default=1, ge=1)
+    """Of the ingest process, for parsing and embedding: the rest of the machine answers questions."""
+    files_per_turn: int = Field(default=32, ge=1)
+    """Read before the next tenant has its turn. They are published together."""
+    idle_s: float = Field(default=300.0, ge=0)
+    """The ingest process ends, and gives back its memory, after so long without a job."""
+    stalled_after_s: float = Field(default=900.0, gt=0)
+    """A job without any progress for so long has its ingest process killed; the file it was at is to blame."""
+    keep_days: float = Field(default=30.0, gt=0)
+    """Ended jobs are forgotten after it."""
+
+
+class ConversationSettings(_Settings):
+    """Conversations that the server keeps."""
+
+    retention_days: float | None = Field(default=None, gt=0)
+    """Deleted so long after their last turn, at the start and once a day; kept until somebody deletes them when
+    unset."""
+
+
 class Settings(_Settings):
     """The whole resolved configuration."""
 
     profile: str = DEFAULT_PROFILE
     embedding: EmbeddingSettings = EmbeddingSettings()
+    parsing: ParsingSettings = ParsingSettings()
     chunking: ChunkingSettings = ChunkingSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     reranking: RerankingSettings = RerankingSettings()
@@ -307,6 +352,8 @@ class Settings(_Settings):
     answering: AnsweringSettings = AnsweringSettings()
     server: ServerSettings = ServerSettings()
     engine: EngineSettings = EngineSettings()
+    jobs: JobSettings = JobSettings()
+    conversations: ConversationSettings = ConversationSettings()
 
     @model_validator(mode="after")
     def _windows_agree(self) -> "Settings":
@@ -331,16 +378,6 @@ def default_home() -> Path:
     return Path(os.environ.get("DOMAINQA_HOME") or "~/.domainqa").expanduser()
 
 
-def profiles_folder() -> Path:
-    """Where the shipped profiles lie: in the package when installed, in ``data/`` in a checkout."""
-    installed = Path(__file__).parent / "profiles"
-    return installed if installed.is_dir() else Path(__file__).parent.parent / "data" / "profiles"
-
-
-def profile_names() -> list[str]:
-    return sorted(path.stem for path in profiles_folder().glob("*.toml"))
-
-
 def load_settings(
     home: Path,
     *,
@@ -352,49 +389,16 @@ def load_settings(
 
     Raises ``ConfigError`` naming the file, the key and what is allowed.
     """
-    environment = os.environ if environment is None else environment
-    path = config or home / CONFIG_FILE
-    if config is not None and not config.is_file():
-        raise ConfigError(f"there is no configuration file {config}")
-    from_file = _read_toml(path) if path.is_file() else {}
-    name = profile or environment.get("DOMAINQA_PROFILE") or from_file.get("profile") or DEFAULT_PROFILE
-    if name not in profile_names():
-        raise ConfigError(f"there is no profile {name!r}; there are: {', '.join(profile_names())}")
-    merged: dict[str, object] = {}
-    for layer in (_read_toml(profiles_folder() / f"{name}.toml"), from_file, _from_environment(environment)):
-        merged = _merge(merged, layer)
-    merged["profile"] = name
+    return settings_of(read_layers(home, config=config, profile=profile, environment=environment))
+
+
+def settings_of(layers: Sequence[Layer]) -> Settings:
+    """The layers over the defaults, checked."""
+    profile, file = layers[0].where, layers[1].where
     try:
-        return Settings.model_validate(merged)
+        return Settings.model_validate(merged(layers) | {"profile": profile})
     except ValidationError as error:
         details = "; ".join(
             f"{'.'.join(str(part) for part in e['loc']) or 'settings'}: {e['msg']}" for e in error.errors()
         )
-        raise ConfigError(f"the configuration ({path}, profile {name}) is wrong: {details}") from error
-
-
-def _read_toml(path: Path) -> dict[str, object]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
-    """``DOMAINQA_SERVER__PORT=9000`` to ``{"server": {"port": "9000"}}``; pydantic makes the types."""
-    sections: dict[str, object] = {}
-    for key, value in environment.items():
-        section, separator, name = key.removeprefix("DOMAINQA_").partition("__")
-        if key.startswith("DOMAINQA_") and separator:
-            entry = sections.setdefault(section.lower(), {})
-            assert isinstance(entry, dict)
-            entry[name.lower()] = value
-    return sections
-
-
-def _merge(base: Mapping[str, object], layer: Mapping[str, object]) -> dict[str, object]:
-    merged = dict(base)
-    for key, value in layer.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
+        raise ConfigError(f"the configuration ({file}, profile {profile}) is wrong: {details}") from error

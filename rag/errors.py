@@ -4,12 +4,15 @@ DomainQAError
 ├── UsageError            the request is wrong: change it
 │   ├── ConfigError         a setting is unknown, contradictory or missing
 │   ├── NotFoundError       no such collection, document, model or strategy
+│   ├── ConflictError       it contradicts what is there just now: look, then ask again
 │   ├── DoesNotFitError     the question cannot fit the model's window
 │   └── NotSupportedError   this engine cannot do what was asked of it: ask without
+├── BusyError             there is no room just now: come back after ``retry_after_s``
 ├── SourceError           this file cannot be read: skip it, report it, go on
 ├── StateError            what is on disk doesn't fit or is damaged: mend it as the message says
 │   ├── ModelError          weights are missing, broken or not what was pinned
 │   ├── CatalogError        the catalog cannot be opened, or is from another version
+│   │   └── LockedError         another writer is at it: try again when it is done
 │   └── IndexStateError     an index is missing, damaged or made by another embedder
 └── EngineError           the model server: wait, or look at the server
     ├── EngineBusyError     full: come back after ``retry_after_s``
@@ -38,12 +41,24 @@ class NotFoundError(UsageError):
     """There is no such collection, document, model or strategy."""
 
 
+class ConflictError(UsageError):
+    """It contradicts what is there just now, such as a name that is taken: look, then ask again."""
+
+
 class DoesNotFitError(UsageError):
     """The question (or one whole document) cannot fit the model's window."""
 
 
 class NotSupportedError(UsageError):
     """This engine cannot do what was asked of it, such as holding its text to a schema: ask without."""
+
+
+class BusyError(DomainQAError):
+    """There is no room just now, such as in a queue: come back after ``retry_after_s`` seconds."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class SourceError(DomainQAError):
@@ -60,6 +75,10 @@ class ModelError(StateError):
 
 class CatalogError(StateError):
     """The catalog cannot be opened, is locked by another writer, or is from another version."""
+
+
+class LockedError(CatalogError):
+    """Another writer is at the collection: try again when it is done."""
 
 
 class IndexStateError(StateError):

@@ -5,58 +5,26 @@ one transaction each; the index follows in steps and at the end. After a crash t
 was: what is stored is not embedded again, and what is stored but not published is published first.
 """
 
-import hashlib
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path, PurePosixPath
-from typing import Protocol
+from pathlib import Path
 
 from rag.analysis import ANALYZER_FINGERPRINT
 from rag.catalog import DEFAULT_TENANT, Catalog, KnownSource, NewVersion
 from rag.documents.discovery import SourceFile
-from rag.errors import NotFoundError, SourceError, StateError
-from rag.index.publishing import Publisher, remove_files
+from rag.errors import NotFoundError, StateError
+from rag.index.publishing import Publisher, remove_files, remove_orphaned_files
 from rag.index.snapshot import check_embedder
-from rag.interfaces import Embedder
+from rag.preparing import Kept, Pipeline, Prepared, Preparer, is_gone, location_of, storable
 from rag.storing import DocumentWriter, Stopwatch
-from rag.types import Chunk, Collection, Document, DocumentInfo, Failure, IngestReport
+from rag.syncing import Sync, check_folders, missing
+from rag.types import Collection, Document, DocumentInfo, Failure, IngestReport, WithheldRemoval
 
 _PUBLISH_EVERY_DOCUMENTS = 1000
 _PUBLISH_EVERY_S = 60.0
 _PUBLISH_SHARE = 0.05
-_FILES_AHEAD = 16
-"""Parsed documents that may wait for the embedder: bounds the memory."""
-
-
-class DocumentChunker(Protocol):
-    @property
-    def fingerprint(self) -> str:
-        """Changes whenever the same document could give other chunks."""
-        ...
-
-    def chunk(self, document: Document) -> list[Chunk]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Pipeline:
-    """The steps of an ingest. ``discover`` adds what it leaves out to its second argument, with the reason."""
-
-    discover: Callable[[Sequence[Path], list[Failure]], Sequence[SourceFile]]
-    parse: Callable[[Path, str], Document]
-    parser_fingerprint: str
-    chunker: DocumentChunker
-    embedder: Embedder
-    batch_size: int = 32
-
-    @property
-    def processing(self) -> str:
-        """Fingerprint of what makes chunks and vectors of a document; it ends with the embedder's."""
-        return f"{self.chunker.fingerprint}/{self.embedder.fingerprint}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,42 +45,53 @@ def ingest(
     pipeline: Pipeline,
     *,
     progress: Callable[[IngestProgress], None] | None = None,
+    sync: Sync | None = None,
     tenant: str = DEFAULT_TENANT,
 ) -> IngestReport:
     """Bring the files below ``paths`` into the collection, which is made if there is none of that name.
 
-    Documents whose file is missing from a folder stay; ``remove`` removes them. A file that cannot be read is
-    reported and tried again next time; a version of it that was stored earlier stays. Raises ``CatalogError``
-    while another ingest runs on the collection, ``IndexStateError`` if its index needs a `reindex` first.
+    Documents whose file is missing from a folder stay, unless ``sync`` says otherwise; ``remove`` removes them. With
+    ``sync`` the folders are remembered as synced. A file that cannot be read is reported and tried again next time; a
+    version of it that was stored earlier stays. Raises ``CatalogError`` while another ingest runs on the collection,
+    ``IndexStateError`` if its index needs a `reindex` first.
     """
     started = time.perf_counter()
-    skipped: list[Failure] = []
-    files = pipeline.discover(paths, skipped)
-    try:
-        collection = catalog.collection(name, tenant)
-    except NotFoundError:
-        collection = catalog.create_collection(name, pipeline.embedder, tenant)
-    with catalog.writer_lock(collection):
-        run = _Run(home, catalog, catalog.refresh(collection), pipeline, files, progress)
-        for failure in skipped:
-            run.failed(failure, None)
-        run.go()
+    with closing(pipeline.parser):
+        try:
+            collection = catalog.collection(name, tenant)
+        except NotFoundError:
+            collection = None
+        if sync is not None:
+            check_folders(paths, [] if collection is None else catalog.synced_folders(collection))
+        skipped: list[Failure] = []
+        files = pipeline.discover(paths, skipped)
+        if collection is None:
+            collection = catalog.create_collection(name, pipeline.embedder, tenant)
+        with catalog.writer_lock(collection):
+            remove_orphaned_files(home, catalog)
+            if sync is not None:
+                catalog.remember_synced(collection, [path.resolve() for path in paths])
+            run = _Run(home, catalog, catalog.refresh(collection), pipeline, files, progress)
+            for failure in skipped:
+                run.failed(failure, None)
+            run.go([] if sync is None else [path.resolve() for path in paths], sync or Sync())
     return IngestReport(
         added=run.outcomes["added"],
         updated=run.outcomes["updated"],
         unchanged=run.outcomes["unchanged"],
-        removed=0,
+        removed=run.outcomes["removed"],
         failed=tuple(run.failures),
         chunks=run.chunks_stored,
         seconds=time.perf_counter() - started,
         seconds_by_step=run.stopwatch.seconds,
+        withheld=tuple(run.withheld),
     )
 
 
 def remove(home: Path, catalog: Catalog, collection: Collection, id_or_source: str) -> DocumentInfo:
     """Remove a document at once from all answers, and from the index files unless an ingest is running.
 
-    The running ingest drops it from them when it publishes next.
+    The running ingest drops it from them when it publishes next. What is attached to it goes with it.
     """
     info = catalog.remove_document(collection, id_or_source)
     # The document is gone already. Whoever holds the lock, or mends a damaged index, tidies the files.
@@ -147,19 +126,6 @@ class _PublishingPace:
         self.documents, self.last, self.cost_s = 0, time.perf_counter(), cost_s
 
 
-@dataclass(slots=True)
-class _Prepared:
-    """A file that was looked at: its new version, its failure, or neither where the known version is current."""
-
-    file: SourceFile
-    version: str | None = None
-    location: str = ""
-    known: KnownSource | None = None
-    moved: bool = False
-    new: NewVersion | None = None
-    failure: Failure | None = None
-
-
 class _Run:
     """The state of one ingest, under the writer lock."""
 
@@ -175,8 +141,9 @@ class _Run:
         check_embedder(collection, pipeline.embedder)
         if collection.published_seq == 0 and collection.analyzer != ANALYZER_FINGERPRINT:
             collection = catalog.adopt(collection)  # there is no index yet that the old analyzer made
-        self.outcomes = {"added": 0, "updated": 0, "unchanged": 0}
+        self.outcomes = {"added": 0, "updated": 0, "unchanged": 0, "removed": 0}
         self.failures: list[Failure] = []
+        self.withheld: list[WithheldRemoval] = []
         self.chunks_stored = 0
         self.stopwatch = Stopwatch()
         self._catalog = catalog
@@ -200,111 +167,75 @@ class _Run:
         )
         self._known = catalog.known_sources(collection)
         self._failed_before = {failure.source for failure in catalog.failures(collection)}
-        self._by_version: dict[str, list[KnownSource]] = {}
-        for known in self._known.values():
-            self._by_version.setdefault(known.version, []).append(known)
-        self._given = {file.source for file in files}
+        self._attachments = 0
+        self._moved: set[str] = set()
 
-    def go(self) -> None:
+    def go(self, synced: Sequence[Path], sync: Sync) -> None:
+        """The whole run; documents of the ``synced`` folders that have lost their file are removed."""
         if self._collection.published_seq < self._catalog.last_seq(self._collection.id):
             self._publish()  # what a crash left stored but not published
-        for prepared in self._prepared():
-            self._source = prepared.file.source
-            self._take(prepared)
-            self._report()
-            if self._pace.due():
-                self._publish()
+        preparer = Preparer(self._pipeline, self._known, self._failed_before, self._stored, self.stopwatch)
+        with closing(preparer.prepare(self._files)) as all_prepared:
+            for prepared in all_prepared:
+                self._source = prepared.file.source
+                self._take(prepared)
+                self._report()
+                if self._pace.due():
+                    self._publish()
         self._writer.flush()
         self._publish()
+        for folder in synced:
+            self._remove_missing(folder, sync)
         with self.stopwatch.step("indexing"):
             self._publisher.drop_dead_rows()
 
-    def failed(self, failure: Failure, version: str | None) -> None:
-        failure = Failure(_storable(failure.source), _storable(failure.reason))
+    def failed(self, failure: Failure, version: str | None, location: str | None = None) -> None:
+        failure = Failure(storable(failure.source), storable(failure.reason))
         self.failures.append(failure)
-        self._catalog.record_failure(self._collection, failure, version)
+        self._catalog.record_failure(self._collection, failure, version, location and storable(location))
 
-    def _prepared(self) -> "Iterator[_Prepared]":
-        """The files in order, read and chunked a few ahead: one thread does that while this one embeds and stores."""
-        files = iter(self._files)
-        ahead: deque[Future[_Prepared]] = deque()
-        with ThreadPoolExecutor(1, thread_name_prefix="reading") as reader:
-            try:
-                ahead.extend(reader.submit(self._prepare, file) for file in islice(files, _FILES_AHEAD))
-                while ahead:
-                    prepared = ahead.popleft().result()
-                    ahead.extend(reader.submit(self._prepare, file) for file in islice(files, 1))
-                    yield prepared
-            finally:
-                for waiting in ahead:
-                    waiting.cancel()
-
-    def _prepare(self, file: SourceFile) -> "_Prepared":
-        """One file up to its chunks, or to its failure. Runs on the reading thread, which alone looks documents up."""
-        prepared = _Prepared(file)
-        try:
-            with self.stopwatch.step("parsing"):
-                prepared.version, size_bytes = _version_and_size(file)
-                prepared.location = str(file.path.resolve())
-                known, moved = prepared.known, prepared.moved = self._lookup(file, prepared.version)
-                if known is not None and self._is_current(known, prepared.version):
-                    return prepared
-                document = self._pipeline.parse(file.path, file.source)
-                _check_storable(document)
-            with self.stopwatch.step("chunking"):
-                chunks = tuple(self._pipeline.chunker.chunk(document))
-            if not chunks:
-                raise SourceError("there is no text in it")
-        except SourceError as error:
-            prepared.failure = Failure(file.source, str(error))
-            return prepared
-        prepared.new = NewVersion(
-            document=document,
-            chunks=chunks,
-            location=prepared.location,
-            size_bytes=size_bytes,
-            parser=self._pipeline.parser_fingerprint,
-            processing=self._pipeline.processing,
-            moved_from=known.source if known is not None and moved else None,
-        )
-        return prepared
-
-    def _take(self, prepared: "_Prepared") -> None:
+    def _take(self, prepared: Prepared) -> None:
         """What became of one file: to the writer, to the failures, or left as it is."""
-        if prepared.failure is not None:
-            self.failed(prepared.failure, prepared.version)
-        elif prepared.new is not None:
-            self._writer.add(prepared.new)
+        source = prepared.file.source
+        self._moved |= prepared.moved_from
+        for failure in prepared.failures:
+            self.failed(failure, prepared.version, location_of(prepared.file))
+        self._attachments += len(prepared.kept) + len(prepared.new) + len(prepared.failures) - 1
+        self._remove(prepared.detached)
+        unread = {failure.source for failure in prepared.failures}
+        for earlier in self._failed_before - unread:
+            if earlier.startswith(f"{source}/") and source not in unread:
+                self._catalog.forget_failure(self._collection, earlier)
+        for kept in prepared.kept:
+            self._keep(kept)
+        for new in prepared.new:
+            self._writer.add(new)
+
+    def _keep(self, kept: Kept) -> None:
+        if kept.moved or kept.known.location != kept.location:
+            self._catalog.move(kept.known, kept.source, kept.location)
+        if kept.source in self._failed_before:
+            self._catalog.forget_failure(self._collection, kept.source)
+        self.outcomes["updated" if kept.moved else "unchanged"] += 1
+
+    def _stored(self, known: KnownSource) -> Document:
+        return self._catalog.document(self._collection, known.document_id)
+
+    def _remove_missing(self, folder: Path, sync: Sync) -> None:
+        given = {file.source: location_of(file) for file in self._files}
+        unseen = {failure.source for failure in self.failures}
+        found = missing(folder, self._known, given, unseen, self._moved, sync)
+        if found.withheld is not None:
+            self.withheld.append(found.withheld)
         else:
-            assert prepared.known is not None
-            self._keep(prepared.known, prepared.file.source, prepared.location, prepared.moved)
+            self._remove(found.documents)
+            self._catalog.forget_failures_gone(self._collection, folder, is_gone)
 
-    def _lookup(self, file: SourceFile, version: str) -> tuple[KnownSource | None, bool]:
-        """The document that the file is a version of, and whether it was known by another source.
-
-        It has moved where a document of the same bytes has lost its file; where that is still there, it is a copy.
-        """
-        if file.source in self._known:
-            return self._known[file.source], False
-        suffix = PurePosixPath(file.source).suffix
-        for known in self._by_version.get(version, []):
-            gone = known.source not in self._given and _is_gone(Path(known.location))
-            # Another suffix may mean another parser.
-            if gone and PurePosixPath(known.source).suffix == suffix:
-                self._by_version[version].remove(known)
-                return known, True
-        return None, False
-
-    def _is_current(self, known: KnownSource, version: str) -> bool:
-        made_of = (known.version, known.parser, known.processing)
-        return made_of == (version, self._pipeline.parser_fingerprint, self._pipeline.processing)
-
-    def _keep(self, known: KnownSource, source: str, location: str, moved: bool) -> None:
-        if moved or known.location != location:
-            self._catalog.move(known, source, location)
-        if source in self._failed_before:
-            self._catalog.forget_failure(self._collection, source)
-        self.outcomes["updated" if moved else "unchanged"] += 1
+    def _remove(self, documents: Sequence[KnownSource]) -> None:
+        for each in documents:
+            with suppress(NotFoundError):  # somebody else removed it meanwhile
+                self._catalog.remove_document(self._collection, each.document_id)
+                self.outcomes["removed"] += 1
 
     def _on_embedded(self, count: int) -> None:
         self._chunks_embedded += count
@@ -325,35 +256,6 @@ class _Run:
 
     def _report(self) -> None:
         if self._progress is not None:
-            done = sum(self.outcomes.values()) + len(self.failures)
-            self._progress(IngestProgress(done, len(self._files), self._chunks_embedded, self._source))
-
-
-def _version_and_size(file: SourceFile) -> tuple[str, int]:
-    if _storable(file.source) != file.source:
-        raise SourceError("the file's name is not valid UTF-8: rename it")
-    try:
-        with file.path.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest(), content.tell()
-    except OSError as error:
-        raise SourceError(f"the file cannot be opened: {error.strerror or error}") from error
-
-
-def _is_gone(path: Path) -> bool:
-    try:
-        return not path.exists()
-    except OSError:  # not to be reached just now is not gone
-        return False
-
-
-def _check_storable(document: Document) -> None:
-    for text in (document.text, document.title):
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise SourceError(f"its text holds half a surrogate pair at character {error.start}") from error
-
-
-def _storable(text: str) -> str:
-    """File names of unknown encoding hold lone surrogates, which no database takes."""
-    return text.encode("utf-8", "backslashreplace").decode()
+            done = sum(self.outcomes[each] for each in ("added", "updated", "unchanged")) + len(self.failures)
+            total = len(self._files) + self._attachments
+            self._progress(IngestProgress(done, total, self._chunks_embedded, self._source))

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from rag.analysis import ANALYZER_FINGERPRINT
 from rag.catalog import Catalog, KnownSource, NewVersion
-from rag.index.publishing import rebuild
-from rag.ingestion import IngestProgress, Pipeline
+from rag.errors import IndexStateError
+from rag.index.publishing import Publisher, rebuild
+from rag.ingestion import IngestProgress
+from rag.preparing import Pipeline
 from rag.storing import DocumentWriter, Stopwatch
 from rag.types import Collection
 
@@ -29,6 +31,7 @@ def reindex(
     """
     embedder = pipeline.embedder
     with catalog.writer_lock(collection):
+        catalog.drop_orphans()
         collection = catalog.refresh(collection)
         origin = (collection.embedder, collection.dimension, collection.analyzer)
         if origin != (embedder.fingerprint, embedder.dimension, ANALYZER_FINGERPRINT):
@@ -47,6 +50,20 @@ def reindex(
         rows = rebuild(home, catalog, collection)
         catalog.drop_unused_vectors()
     return rows
+
+
+def ensure_index(home: Path, catalog: Catalog, collection: Collection) -> int:
+    """Make the collection's indexes from its stored vectors unless sound ones are there; the number of rows.
+
+    Needs no embedder. ``CatalogError`` where chunks have no vector: `domainqa reindex` makes those.
+    """
+    with catalog.writer_lock(collection):
+        try:
+            return Publisher.open(home, catalog, collection).rows
+        except IndexStateError:
+            if collection.analyzer != ANALYZER_FINGERPRINT:
+                collection = catalog.adopt(collection)
+            return rebuild(home, catalog, collection)
 
 
 def _again(catalog: Catalog, collection: Collection, known: KnownSource, pipeline: Pipeline) -> NewVersion:

@@ -7,6 +7,7 @@ all their vectors are: a crash loses the vectors of one call to the embedder at 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock
 
 import numpy as np
 
@@ -21,10 +22,11 @@ _BATCHES_PER_CALL = 4
 
 
 class Stopwatch:
-    """Wall seconds by step."""
+    """Wall seconds by step, summed over threads."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._lock = Lock()
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -32,7 +34,9 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+            passed = time.perf_counter() - started
+            with self._lock:
+                self.seconds[name] = self.seconds.get(name, 0.0) + passed
 
 
 class DocumentWriter:

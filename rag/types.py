@@ -60,6 +60,31 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """A source that could not be read, and why, in one line."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A document that came inside another file. Its source is that file's, a ``/`` and its own name."""
+
+    document: Document
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedFile:
+    """What a file gave: its document, those attached to it, and the attachments that could not be read."""
+
+    document: Document
+    attachments: tuple[Attachment, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """A verbatim span of a document: ``text == document.text[start:end]``.
 
@@ -155,11 +180,13 @@ class DocumentInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """A source that could not be read, and why, in one line."""
+class WithheldRemoval:
+    """Documents of a synced folder whose files are gone, and that were kept: so many at once look like an accident."""
 
-    source: str
-    reason: str
+    folder: str
+    missing: int
+    documents: int
+    """All that the collection has of the folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +205,7 @@ class IngestReport:
     chunks: int
     seconds: float
     seconds_by_step: Mapping[str, float] = field(default_factory=dict)
+    withheld: tuple[WithheldRemoval, ...] = ()
 
 
 # --- retrieval ----------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ tenants do not exist for a caller. The statements are in ``reading`` and ``writi
 """
 
 import re
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Collection as AnyOf
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -18,16 +18,20 @@ from sqlalchemy import ColumnElement, Engine, FromClause, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from rag.analysis import ANALYZER_FINGERPRINT
-from rag.catalog import listing, reading, writing
+from rag.catalog import listing, reading, syncing, writing
+from rag.catalog.conversations import Conversations
+from rag.catalog.feedback import FeedbackStore
+from rag.catalog.job_queue import JobQueue
+from rag.catalog.jobs import Jobs
 from rag.catalog.keys import AccessKeys
 from rag.catalog.listing import KnownSource
-from rag.catalog.opening import open_engine
+from rag.catalog.opening import compact, open_engine
 from rag.catalog.opening import reading as read_transaction
 from rag.catalog.opening import writing as write_transaction
 from rag.catalog.reading import COLLECTION_COLUMNS, IndexRows
-from rag.catalog.schema import collections, documents, failures, tenants
+from rag.catalog.schema import collections, failures, tenants
 from rag.catalog.writing import NewVersion
-from rag.errors import CatalogError, NotFoundError, UsageError
+from rag.errors import CatalogError, ConflictError, LockedError, NotFoundError, UsageError
 from rag.interfaces import Embedder, Vectors
 from rag.types import DEFAULT_TENANT, Collection, Document, DocumentInfo, Failure, StoredChunk
 
@@ -43,6 +47,10 @@ class Catalog:
     def __init__(self, home: Path, engine: Engine) -> None:
         self.home = home
         self.keys = AccessKeys(engine)
+        self.jobs = Jobs(engine)
+        self.job_queue = JobQueue(engine)
+        self.conversations = Conversations(engine)
+        self.feedback = FeedbackStore(engine)
         self._engine = engine
 
     @classmethod
@@ -64,10 +72,18 @@ class Catalog:
     def damage(self) -> list[str]:
         """What SQLite finds wrong with the file; empty for a sound one. Reads all of it."""
         with read_transaction(self._engine) as connection:
-            lines = connection.execute(text("PRAGMA quick_check")).scalars().all()
-            orphans = connection.execute(text("PRAGMA foreign_key_check")).all()
-        damage = [str(line) for line in lines if line != "ok"]
-        return [*damage, f"{len(orphans)} rows refer to nothing"] if orphans else damage
+            lines = connection.execute(text("PRAGMA integrity_check")).scalars().all()
+        return [str(line) for line in lines if line != "ok"]
+
+    def orphans(self) -> dict[tuple[str, str], int]:
+        """Rows that refer to nothing, by their table and that which is missing; empty in a sound catalog."""
+        with read_transaction(self._engine) as connection:
+            return writing.orphans(connection)
+
+    def drop_orphans(self) -> int:
+        """Delete what is left of documents and collections that are gone; the number of rows."""
+        with write_transaction(self._engine) as connection:
+            return writing.drop_orphans(connection)
 
     # --- tenants and collections ----------------------------------------------------------------
 
@@ -80,7 +96,7 @@ class Catalog:
                 connection.execute(insert(tenants).values(name=name))
 
     def create_collection(self, name: str, embedder: Embedder, tenant: str = DEFAULT_TENANT) -> Collection:
-        """Make an empty collection whose vectors are ``embedder``'s; ``UsageError`` if the name is taken or no name."""
+        """Make an empty collection whose vectors are ``embedder``'s; ``ConflictError`` if the name is taken."""
         if not _NAME.fullmatch(name):
             raise UsageError(f"{name!r} cannot name a collection: {_NAME_RULE}")
         try:
@@ -102,7 +118,7 @@ class Catalog:
                     )
                 )
         except IntegrityError as error:
-            raise UsageError(f"there is a collection {name!r} already") from error
+            raise ConflictError(f"there is a collection {name!r} already") from error
         return self.collection(name, tenant)
 
     def collections(self, tenant: str = DEFAULT_TENANT, only: AnyOf[str] | None = None) -> list[Collection]:
@@ -112,6 +128,12 @@ class Catalog:
             statement = statement.where(collections.c.name.in_(only))
         with read_transaction(self._engine) as connection:
             return [Collection(**row) for row in connection.execute(statement.order_by(collections.c.name)).mappings()]
+
+    def all_collections(self) -> list[Collection]:
+        """Every tenant's collections, for the upkeep of a home as a whole; never for what a tenant asks."""
+        statement = select(*COLLECTION_COLUMNS).order_by(collections.c.id)
+        with read_transaction(self._engine) as connection:
+            return [Collection(**row) for row in connection.execute(statement).mappings()]
 
     def collection(self, name: str, tenant: str = DEFAULT_TENANT, only: AnyOf[str] | None = None) -> Collection:
         """The tenant's collection of that name, else ``NotFoundError`` naming those there are.
@@ -174,16 +196,20 @@ class Catalog:
 
     @contextmanager
     def writer_lock(self, collection: Collection) -> Iterator[None]:
-        """Hold the collection's only place for a writer, else ``CatalogError``. A dead process frees it."""
+        """Hold the collection's only place for a writer, else ``LockedError``. A dead process frees it."""
         folder = self.home / "locks"
-        folder.mkdir(exist_ok=True)
         # The operating system's own lock: a lock file that merely exists would outlive a killed process.
         lock = FileLock(folder / f"collection-{collection.id}.lock", timeout=0, fallback_to_soft=False)
         try:
+            folder.mkdir(exist_ok=True)
             lock.acquire()
         except Timeout as error:
-            raise CatalogError(
+            raise LockedError(
                 f"another ingest is running on collection {collection.name!r}; try again when it is done"
+            ) from error
+        except OSError as error:
+            raise CatalogError(
+                f"nothing can be written to {folder}: {error.strerror}; check the disk and its permissions"
             ) from error
         try:
             yield
@@ -192,10 +218,12 @@ class Catalog:
 
     # --- documents ------------------------------------------------------------------------------
 
-    def documents(self, collection: Collection) -> list[DocumentInfo]:
-        """The current documents by source."""
+    def documents(
+        self, collection: Collection, limit: int | None = None, after: str | None = None
+    ) -> list[DocumentInfo]:
+        """The current documents by source: all, or ``limit`` of those after the source ``after``."""
         with read_transaction(self._engine) as connection:
-            return listing.document_infos(connection, collection)
+            return listing.document_infos(connection, collection, limit, after)
 
     def document_info(self, collection: Collection, id_or_source: str) -> DocumentInfo:
         """One entry of ``documents``, else ``NotFoundError``."""
@@ -213,21 +241,26 @@ class Catalog:
             return listing.document_version(connection, document_id, version)
 
     def remove_document(self, collection: Collection, id_or_source: str) -> DocumentInfo:
-        """Delete a document with every version, chunk and unshared vector of it, and return what it was.
+        """Delete a document and what is attached to it, and return what it was.
 
-        Readers miss it from now on, whatever number they hold. Its index rows point at nothing until the
-        next publication drops them.
+        Every version, chunk and unshared vector goes. Readers miss it from now on, whatever number they hold. Its
+        index rows point at nothing until the next publication drops them.
         """
         with write_transaction(self._engine) as connection:
             info = listing.document_info(connection, collection, id_or_source)
-
-            def of_document(table: FromClause) -> ColumnElement[bool]:
-                return table.c.document_id == info.id
-
-            writing.delete_chunks(connection, of_document)
-            connection.execute(delete(documents).where(documents.c.id == info.id))
-            writing.forget_failure(connection, collection.id, info.source)
+            writing.remove_document(connection, collection.id, info.id)
         return info
+
+    def purge_conversation_evidence(self, document_id: str) -> int:
+        """Erase what conversations of any tenant hold of the document; the number of turns that lost their content."""
+        return self.conversations.purge_document(document_id)
+
+    def compact(self) -> bool:
+        """Rewrite the file without free pages, so that nothing deleted can be read from it.
+
+        False where another process still reads from the log: its old pages go when that is done.
+        """
+        return compact(self._engine)
 
     def failures(self, collection: Collection) -> list[Failure]:
         """Sources that could not be read at their last ingest, by source."""
@@ -340,12 +373,37 @@ class Catalog:
         with write_transaction(self._engine) as connection:
             writing.move(connection, known.document_id, source, location)
 
-    def record_failure(self, collection: Collection, failure: Failure, version: str | None) -> None:
+    def record_failure(
+        self, collection: Collection, failure: Failure, version: str | None, location: str | None = None
+    ) -> None:
         """Remember that a source could not be read. A version stored earlier stays."""
         with write_transaction(self._engine) as connection:
-            writing.record_failure(connection, collection.id, failure.source, failure.reason, version)
+            writing.record_failure(connection, collection.id, failure, version, location)
 
     def forget_failure(self, collection: Collection, source: str) -> None:
         """The source can be read again, or is gone."""
         with write_transaction(self._engine) as connection:
             writing.forget_failure(connection, collection.id, source)
+
+    def forget_failures_gone(self, collection: Collection, folder: Path, is_gone: Callable[[Path], bool]) -> None:
+        """Forget the failures of files below the folder that are gone."""
+        with write_transaction(self._engine) as connection:
+            syncing.forget_failures_gone(connection, collection, folder, is_gone)
+
+    # --- synced folders -------------------------------------------------------------------------
+
+    def synced_folders(self, collection: Collection) -> list[Path]:
+        """The folders that the collection is kept in step with, sorted."""
+        with read_transaction(self._engine) as connection:
+            return syncing.synced(connection, collection)
+
+    def remember_synced(self, collection: Collection, folders: Sequence[Path]) -> None:
+        """Add synced folders, absolute and without links; nothing happens with those that are known."""
+        with write_transaction(self._engine) as connection:
+            syncing.remember(connection, collection, folders)
+
+    def forget_synced(self, collection: Collection, folder: Path) -> None:
+        """Let a folder's documents stay from now on; ``NotFoundError`` if it is not synced."""
+        with write_transaction(self._engine) as connection:
+            if not syncing.forget(connection, collection, folder):
+                raise NotFoundError(f"{folder} is no synced folder of collection {collection.name!r}")

@@ -44,8 +44,12 @@ def known_sources(connection: Connection, collection: Collection) -> dict[str, K
     return {entry.source: KnownSource(*entry) for entry in connection.execute(statement)}
 
 
-def document_infos(connection: Connection, collection: Collection) -> list[DocumentInfo]:
-    statement = _infos(collection).order_by(documents.c.source)
+def document_infos(
+    connection: Connection, collection: Collection, limit: int | None = None, after: str | None = None
+) -> list[DocumentInfo]:
+    statement = _infos(collection).order_by(documents.c.source).limit(limit)
+    if after is not None:
+        statement = statement.where(documents.c.source > after)
     return [DocumentInfo(*entry) for entry in connection.execute(statement)]
 
 

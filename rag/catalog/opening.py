@@ -1,5 +1,6 @@
 """Open the catalog's database: settings of SQLite, migrations, and the two kinds of transaction."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,8 @@ def open_engine(path: Path) -> Engine:
     Raises ``CatalogError`` where the file cannot be used or is from a newer version.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # It holds all documents: for its owner's eyes, unless its owner opens it to others.
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise CatalogError(f"the folder {path.parent} cannot be made: {error}; choose another home") from error
     engine = create_engine(
@@ -58,6 +60,21 @@ def writing(engine: Engine) -> Iterator[Connection]:
         connection = connection.execution_options(begin="IMMEDIATE")
         with connection.begin():
             yield connection
+
+
+def compact(engine: Engine) -> bool:
+    """Rewrite the database and empty its log; whether the log could be emptied."""
+    with _errors_named(engine):
+        connection = engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute("VACUUM")
+            busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            raise CatalogError(f"the catalog {engine.url.database} cannot be compacted: {error}") from error
+        finally:
+            connection.close()
+    return not busy
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD_REVISION = "0003"
+HEAD_REVISION = "0005"
 
 metadata = MetaData(
     naming_convention={
@@ -149,6 +149,20 @@ failures = Table(
     Column("reason", String, nullable=False),
     # SHA-256 of the bytes, where they could be read.
     Column("version", String(64)),
+    # As a document's, where it is known.
+    Column("location", String),
+)
+
+# --- syncing --------------------------------------------------------------------------------------
+
+# Folders whose lost files are lost documents.
+synced_folders = Table(
+    "synced_folders",
+    metadata,
+    Column("collection_id", ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True),
+    Column("folder", String, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("created_at", String, nullable=False),
 )
 
 access_keys = Table(
@@ -169,4 +183,128 @@ access_keys = Table(
     Column("expires_at", String),
     Column("revoked_at", String),
     Index(None, "tenant_id"),
+)
+
+# --- jobs, conversations, feedback ----------------------------------------------------------------
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("id", String(40), nullable=False, unique=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    # The record outlives its collection, under the name that it had.
+    Column("collection_id", ForeignKey("collections.id", ondelete="SET NULL")),
+    Column("collection", String(64), nullable=False),
+    # queued, running, done, failed, cancelled
+    Column("state", String(16), nullable=False),
+    Column("cancel_requested", Integer, nullable=False),
+    # Rises with every change that a watcher wants to see.
+    Column("revision", Integer, nullable=False),
+    # The number of the last turn that a worker took at it, over all jobs: the tenant that waits longest is next.
+    Column("served", Integer, nullable=False),
+    Column("files_total", Integer, nullable=False),
+    Column("files_done", Integer, nullable=False),
+    Column("files_failed", Integer, nullable=False),
+    Column("chunks", Integer, nullable=False),
+    Column("current", String),
+    Column("error", String),
+    Column("created_at", String, nullable=False),
+    Column("started_at", String),
+    Column("updated_at", String, nullable=False),
+    Column("ended_at", String),
+    Index(None, "state"),
+    Index(None, "tenant_id", "number"),
+    Index(None, "collection_id"),
+    sqlite_autoincrement=True,
+)
+
+job_files = Table(
+    "job_files",
+    metadata,
+    Column("job_number", ForeignKey("jobs.number", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("source", String, nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    # waiting, reading, done, failed, cancelled
+    Column("state", String(16), nullable=False),
+    Column("reason", String),
+    # Was being read when a worker ended: read alone from then on, so that the next death is its own.
+    Column("suspect", Integer, nullable=False),
+    Column("deaths", Integer, nullable=False),
+    Column("interruptions", Integer, nullable=False),
+)
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("id", String(40), nullable=False, unique=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("collection", String(64), nullable=False),
+    Column("title", String, nullable=False),
+    # The first turn that is still told to the model: those before it no longer fit its window.
+    Column("history_start", Integer, nullable=False),
+    Column("created_at", String, nullable=False),
+    Column("updated_at", String, nullable=False),
+    Index(None, "tenant_id", "updated_at"),
+    Index(None, "updated_at"),
+    sqlite_autoincrement=True,
+)
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("id", String(40), nullable=False, unique=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("conversation_number", ForeignKey("conversations.number", ondelete="CASCADE"), nullable=False),
+    # From 1.
+    Column("position", Integer, nullable=False),
+    Column("question", Text, nullable=False),
+    # The user's message as it was rendered, passages included.
+    Column("user", Text, nullable=False),
+    Column("assistant", Text, nullable=False),
+    Column("strategy", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("abstained", Integer, nullable=False),
+    Column("supported", Integer),
+    Column("fallback", String),
+    Column("finish_reason", String(16), nullable=False),
+    # A document behind it was purged: nothing but the question is left.
+    Column("purged", Integer, nullable=False),
+    Column("created_at", String, nullable=False),
+    # JSON.
+    Column("usage", Text, nullable=False),
+    Column("timings", Text, nullable=False),
+    Column("citations", Text, nullable=False),
+    Column("nearest", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("conflicts", Text, nullable=False),
+    UniqueConstraint("conversation_number", "position"),
+    sqlite_autoincrement=True,
+)
+
+turn_documents = Table(
+    "turn_documents",
+    metadata,
+    Column("turn_number", ForeignKey("turns.number", ondelete="CASCADE"), primary_key=True),
+    # No reference: a conversation remembers a document after it was removed, until it is purged.
+    Column("document_id", String(32), primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Index(None, "document_id"),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("turn_number", ForeignKey("turns.number", ondelete="CASCADE"), nullable=False, unique=True),
+    # up, down
+    Column("rating", String(8), nullable=False),
+    Column("comment", Text),
+    Column("created_at", String, nullable=False),
+    sqlite_autoincrement=True,
 )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Collection as AnyOf
 from dataclasses import asdict, dataclass
@@ -19,17 +20,19 @@ from sqlalchemy import (
     delete,
     exists,
     insert,
+    literal_column,
     not_,
     or_,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
-from rag.catalog.schema import chunks, collections, document_versions, documents, failures, vectors
+from rag.catalog.schema import chunks, collections, document_versions, documents, failures, metadata, vectors
 from rag.errors import NotFoundError
 from rag.interfaces import Vectors
-from rag.types import Chunk, Document, embedded_text
+from rag.types import Chunk, Document, Failure, embedded_text
 
 _HASHES_PER_STATEMENT = 10_000  # SQLite takes 32,766 parameters
 
@@ -151,10 +154,18 @@ def move(connection: Connection, document_id: str, source: str, location: str) -
     connection.execute(update(documents).where(documents.c.id == document_id).values(source=source, location=location))
 
 
-def record_failure(connection: Connection, collection_id: int, source: str, reason: str, version: str | None) -> None:
-    forget_failure(connection, collection_id, source)
+def record_failure(
+    connection: Connection, collection_id: int, failure: Failure, version: str | None, location: str | None
+) -> None:
+    forget_failure(connection, collection_id, failure.source)
     connection.execute(
-        insert(failures).values(collection_id=collection_id, source=source, reason=reason, version=version)
+        insert(failures).values(
+            collection_id=collection_id,
+            source=failure.source,
+            reason=failure.reason,
+            version=version,
+            location=location,
+        )
     )
 
 
@@ -162,6 +173,29 @@ def forget_failure(connection: Connection, collection_id: int, source: str) -> i
     return connection.execute(
         delete(failures).where(failures.c.collection_id == collection_id, failures.c.source == source)
     ).rowcount
+
+
+def remove_document(connection: Connection, collection_id: int, document_id: str) -> None:
+    """Delete a document and what is attached to it, with every version, chunk and unshared vector of them."""
+    source, location = connection.execute(
+        select(documents.c.source, documents.c.location).where(documents.c.id == document_id)
+    ).one()
+    # Attachments lie where their mail does, and are named below it.
+    attached = (documents.c.location == location) & documents.c.source.startswith(f"{source}/", autoescape=True)
+    found = connection.execute(
+        select(documents.c.id, documents.c.source).where(
+            documents.c.collection_id == collection_id, (documents.c.id == document_id) | attached
+        )
+    ).all()
+    ids = [row.id for row in found]
+
+    def of_documents(table: FromClause) -> ColumnElement[bool]:
+        return table.c.document_id.in_(ids)
+
+    delete_chunks(connection, of_documents)
+    connection.execute(delete(documents).where(documents.c.id.in_(ids)))
+    for row in found:
+        forget_failure(connection, collection_id, row.source)
 
 
 def sweep(connection: Connection, collection_id: int, seq: int) -> None:
@@ -247,3 +281,27 @@ def _digest(*parts: str) -> str:
 
 def _json(entries: tuple[Any, ...]) -> str:
     return json.dumps([asdict(entry) for entry in entries], ensure_ascii=False, separators=(",", ":"))
+
+
+def orphans(connection: Connection) -> dict[tuple[str, str], int]:
+    """Rows that refer to nothing, by their table and that which is missing."""
+    return dict(Counter((table, parent) for table, _, parent in _dangling(connection)))
+
+
+def drop_orphans(connection: Connection) -> int:
+    """Delete what is left of documents and collections that are gone; the number of rows.
+
+    A chunk whose document lives but whose version is missing stays: without it the document would have a hole.
+    """
+    dropped = 0
+    for name, row, parent in _dangling(connection):
+        table = metadata.tables.get(name)
+        # A table without row numbers of its own, or one that this version doesn't know, is left alone.
+        if table is not None and row is not None and parent in (documents.name, collections.name):
+            # What refers to it goes with it, so a later one of these may be gone already.
+            dropped += connection.execute(delete(table).where(literal_column("rowid") == row)).rowcount
+    return dropped
+
+
+def _dangling(connection: Connection) -> list[tuple[str, int | None, str]]:
+    return [(row[0], row[1], row[2]) for row in connection.execute(text("PRAGMA foreign_key_check"))]

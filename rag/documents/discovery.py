@@ -11,10 +11,14 @@ from rag.types import Failure
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """``source`` is the path relative to the folder given, with ``/``; for a file given by itself, its name."""
+    """``source`` is the path relative to the folder given, with ``/``; for a file given by itself, its name.
+
+    ``is_upload``: the path is ours and short-lived, so that its end says nothing about the document.
+    """
 
     path: Path
     source: str
+    is_upload: bool = False
 
 
 def discover(paths: Sequence[Path], skipped: list[Failure] | None = None) -> list[SourceFile]:

@@ -4,10 +4,11 @@ Whatever goes wrong in there leaves as ``SourceError``.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import kreuzberg
-from kreuzberg import ExtractionConfig, PageConfig
+from kreuzberg import ExtractionConfig, PageConfig, PdfConfig
 
 from rag.errors import SourceError
 
@@ -16,10 +17,10 @@ TIMEOUT_S = 120
 _PAGE_MARK = "[[domainqa-page-{page_num}]]"
 PAGE_MARK = re.compile(r"\[\[domainqa-page-(\d+)\]\]")
 
-VERSION = f"kreuzberg {kreuzberg.__version__}"
 
-
-def extract(data: bytes, media_type: str, *, mark_pages: bool = False) -> kreuzberg.ExtractionResult:
+def extract(
+    data: bytes, media_type: str, *, mark_pages: bool = False, passwords: Sequence[str] = ()
+) -> kreuzberg.ExtractionResult:
     """The file's nodes, pages and metadata; ``mark_pages`` puts a ``PAGE_MARK`` paragraph before each page.
 
     Raises ``SourceError``, also for a panic in the native code. Nothing is cached on disk.
@@ -29,6 +30,8 @@ def extract(data: bytes, media_type: str, *, mark_pages: bool = False) -> kreuzb
         output_format="markdown",
         include_document_structure=True,
         extraction_timeout_secs=TIMEOUT_S,
+        # Without passwords the option must be absent: an empty list is taken for one that failed.
+        pdf_options=PdfConfig(passwords=list(passwords)) if passwords else None,
         pages=PageConfig(extract_pages=True, insert_page_markers=mark_pages, marker_format=f"\n\n{_PAGE_MARK}\n\n"),
     )
     try:
@@ -36,7 +39,7 @@ def extract(data: bytes, media_type: str, *, mark_pages: bool = False) -> kreuzb
     except (MemoryError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a Rust panic arrives as an exception outside the Exception tree
-        raise SourceError(_reason(error)) from error
+        raise SourceError(_reason(error, tried=len(passwords))) from error
 
 
 def metadata_of(result: kreuzberg.ExtractionResult, *keys: str) -> str | None:
@@ -45,11 +48,13 @@ def metadata_of(result: kreuzberg.ExtractionResult, *keys: str) -> str | None:
     return next((value for key in keys if isinstance(value := metadata.get(key), str) and value.strip()), None)
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, tried: int) -> str:
     details = re.sub(r"^\w*Error: ", "", " ".join(str(error).split()))
     lowered = details.lower()
     if "password" in lowered or "encrypt" in lowered:
-        return "the file is encrypted; save it without a password"
+        if tried:
+            return f"the file is encrypted, and none of the {tried} passwords opens it"
+        return "the file is encrypted; save it without a password, or give its password"
     if isinstance(error, kreuzberg.ExtractionTimeoutError) or "timed out" in lowered or "timeout" in lowered:
         return f"reading the file took more than {TIMEOUT_S} seconds; split it"
     if not isinstance(error, Exception):

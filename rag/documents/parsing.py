@@ -1,4 +1,4 @@
-"""A file to a ``Document``: looks at its name and first bytes, picks the reader, adds title, date and language.
+"""A file to a ``Document``: asks what it is, picks the reader, adds title, date and language.
 
 Whatever is wrong with a file leaves as ``SourceError`` with a reason in one line that does not repeat the source.
 """
@@ -6,64 +6,40 @@ Whatever is wrong with a file leaves as ``SourceError`` with a reason in one lin
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from rag.dating import stated_date
-from rag.documents.decoding import looks_binary
-from rag.documents.extraction import VERSION
+from rag.documents.formats import HTML, MAIL, OFFICE_TYPES, PDF, PLAIN, SPREADSHEETS, WORD, media_type_of
 from rag.documents.hypertext import read_html
 from rag.documents.languages import detect_language
 from rag.documents.layout import Layout, clean
-from rag.documents.mail import read_mail
+from rag.documents.mail import mail_attachments, read_mail
 from rag.documents.markdown import read_markdown
 from rag.documents.office import read_office
 from rag.documents.pdf import read_pdf
 from rag.documents.plain import read_delimited, read_plain
+from rag.documents.revision import parser_fingerprint
 from rag.documents.word import read_word
 from rag.errors import SourceError
-from rag.types import Document
+from rag.types import Attachment, Document, Failure, ParsedFile
 
 MAX_BYTES = 200 * 1024 * 1024
-_REVISION = 2
-"""Raised whenever the same bytes could give another document: what was parsed before is then parsed again."""
+MAX_CHARACTERS = 50_000_000
 
-_TEXT_READERS: dict[str, tuple[str, Callable[[bytes], Layout]]] = {
-    "md": ("text/markdown", read_markdown),
-    "markdown": ("text/markdown", read_markdown),
-    "txt": ("text/plain", read_plain),
-    "text": ("text/plain", read_plain),
-    "log": ("text/plain", read_plain),
-    "rst": ("text/plain", read_plain),
-    "csv": ("text/csv", read_delimited),
-    "tsv": ("text/tab-separated-values", read_delimited),
-    "html": ("text/html", read_html),
-    "htm": ("text/html", read_html),
-    "xhtml": ("application/xhtml+xml", read_html),
-    "eml": ("message/rfc822", read_mail),
+_READERS: dict[str, Callable[[bytes], Layout]] = {
+    "text/markdown": read_markdown,
+    PLAIN: read_plain,
+    "text/csv": read_delimited,
+    "text/tab-separated-values": read_delimited,
+    HTML: read_html,
+    "application/xhtml+xml": read_html,
+    MAIL: read_mail,
+    WORD: read_word,
 }
-_OOXML = "application/vnd.openxmlformats-officedocument."
-_OFFICE_TYPES = {
-    "docx": f"{_OOXML}wordprocessingml.document",
-    "pptx": f"{_OOXML}presentationml.presentation",
-    "xlsx": f"{_OOXML}spreadsheetml.sheet",
-    "xlsm": "application/vnd.ms-excel.sheet.macroEnabled.12",
-    "doc": "application/msword",
-    "ppt": "application/vnd.ms-powerpoint",
-    "xls": "application/vnd.ms-excel",
-    "odt": "application/vnd.oasis.opendocument.text",
-    "ods": "application/vnd.oasis.opendocument.spreadsheet",
-    "rtf": "application/rtf",
-    "epub": "application/epub+zip",
-    "msg": "application/vnd.ms-outlook",
-    "json": "application/json",
-    "xml": "application/xml",
-    "org": "text/x-org",
-}
-_SPREADSHEETS = frozenset(_OFFICE_TYPES[suffix] for suffix in ("xlsx", "xlsm", "xls", "ods"))
-_IMAGES = frozenset("png jpg jpeg gif bmp tif tiff webp heic svg ico".split())  # noqa: SIM905
-_ARCHIVES = frozenset("zip 7z rar tar gz tgz bz2 xz".split())  # noqa: SIM905
-_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+"""kreuzberg reads the rest."""
 _NO_TITLE = re.compile(
     r"\W*(?:untitled|anonymous|unspecified|title|no ?title|document|presentation|workbook|slide|microsoft word)?"
     r"(?:[ _-]?document|[ _-]?presentation)?[\W\d]*|powerpoint presentation|microsoft (?:word|powerpoint) - .*"
@@ -73,23 +49,69 @@ _NO_TITLE = re.compile(
 _ISO_DATE = re.compile(r"(\d{4})-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])")
 
 
-def parse(path: Path, source: str) -> Document:
-    """The document at ``path``, named ``source``. Raises ``SourceError``."""
+@dataclass(frozen=True, slots=True)
+class InProcessParser:
+    """Parses in the calling process, with no bound on time or memory: for files that can be trusted."""
+
+    passwords: Sequence[str] = ()
+    parallel: int = 1
+
+    @property
+    def fingerprint(self) -> str:
+        return parser_fingerprint()
+
+    def parse(self, path: Path, source: str) -> ParsedFile:
+        return parse_file(path, source, self.passwords)
+
+    def warm_up(self) -> None:
+        """Nothing to begin."""
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def parse(path: Path, source: str, passwords: Sequence[str] = ()) -> Document:
+    """The document at ``path``, named ``source``; what is attached to it is left out. Raises ``SourceError``."""
     data = _read(path)
-    media_type, reader = _reader_for(data, PurePosixPath(source).suffix[1:].lower())
-    try:
-        layout = reader(data)
-    except (SourceError, MemoryError):
-        raise
-    except Exception as error:
-        raise SourceError(
-            f"the file is damaged: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        ) from error
+    return _document(data, source, passwords, _media_type(data, source))
+
+
+def parse_file(path: Path, source: str, passwords: Sequence[str] = ()) -> ParsedFile:
+    """The document at ``path``, named ``source``, and those attached to it. ``SourceError`` for the file alone.
+
+    ``passwords`` are tried on encrypted PDF files. Attachments of attachments are only named.
+    """
+    data = _read(path)
+    media_type = _media_type(data, source)
+    document = _document(data, source, passwords, media_type)
+    attachments: list[Attachment] = []
+    failures: list[Failure] = []
+    with _damage_named():
+        attached_files = mail_attachments(data) if media_type == MAIL else []
+    for attached in attached_files:
+        name = f"{source}/{attached.name}"
+        try:
+            if not attached.data:
+                raise SourceError("the attachment is empty (0 bytes)")
+            inner = _document(attached.data, name, passwords, _media_type(attached.data, name))
+            attachments.append(Attachment(inner, len(attached.data)))
+        except SourceError as error:
+            failures.append(Failure(name, str(error)))
+    return ParsedFile(document, tuple(attachments), tuple(failures))
+
+
+def _document(data: bytes, source: str, passwords: Sequence[str], media_type: str) -> Document:
+    with _damage_named():
+        layout = _layout(data, media_type, passwords)
     if not layout.text.strip():
         raise SourceError(
             "the file holds no text; a scan needs OCR first"
-            if media_type == "application/pdf" or media_type in _OFFICE_TYPES.values()
+            if media_type == PDF or media_type in OFFICE_TYPES.values()
             else "the file holds no text"
+        )
+    if len(layout.text) > MAX_CHARACTERS:
+        raise SourceError(
+            f"the file holds {len(layout.text):,} characters; at most {MAX_CHARACTERS:,} are read: split it"
         )
     return Document(
         source=source,
@@ -106,9 +128,26 @@ def parse(path: Path, source: str) -> Document:
     )
 
 
-def parser_fingerprint() -> str:
-    """Changes whenever the same file could give another document."""
-    return f"documents {_REVISION}, {VERSION}"
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    """A reader's bug on a strange file is that file's failure; lack of memory is not."""
+    try:
+        yield
+    except (SourceError, MemoryError):
+        raise
+    except RecursionError as error:
+        raise SourceError("the file is damaged: it is nested too deeply") from error
+    except Exception as error:
+        raise SourceError(
+            f"the file is damaged: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        ) from error
+
+
+def _layout(data: bytes, media_type: str, passwords: Sequence[str]) -> Layout:
+    if media_type == PDF:
+        return read_pdf(data, passwords)
+    reader = _READERS.get(media_type)
+    return reader(data) if reader is not None else read_office(data, media_type)
 
 
 def _read(path: Path) -> bytes:
@@ -124,27 +163,8 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _reader_for(data: bytes, suffix: str) -> tuple[str, Callable[[bytes], Layout]]:
-    if suffix == "pdf" or data.startswith(b"%PDF-"):
-        return "application/pdf", read_pdf
-    if suffix in _IMAGES or data.startswith((b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")):
-        raise SourceError("the file is an image; images need OCR first")
-    if suffix in _ARCHIVES:
-        raise SourceError(f"the file is an archive (.{suffix}); unpack it")
-    if suffix in _OFFICE_TYPES:
-        if data.startswith(_OLE) and "EncryptedPackage".encode("utf-16-le") in data:
-            raise SourceError("the file is encrypted; save it without a password")
-        media_type = _OFFICE_TYPES[suffix]
-        if suffix == "docx":
-            return media_type, read_word
-        return media_type, lambda content: read_office(content, media_type)
-    if suffix in _TEXT_READERS:
-        return _TEXT_READERS[suffix]
-    if looks_binary(data):
-        raise SourceError(
-            f"files of type .{suffix} are not supported" if suffix else "the file is binary and its name has no ending"
-        )
-    return "text/plain", read_plain
+def _media_type(data: bytes, source: str) -> str:
+    return media_type_of(data, PurePosixPath(source).suffix[1:].lower())
 
 
 def _title(layout: Layout, media_type: str, source: str) -> str:
@@ -152,7 +172,7 @@ def _title(layout: Layout, media_type: str, source: str) -> str:
     if found and not _NO_TITLE.fullmatch(found) and sum(map(str.isalpha, found)) > 1 and _readable(found):
         return found
     headings = (section.heading_path[-1] for section in layout.sections if section.heading_path)
-    first = None if media_type in _SPREADSHEETS else next(headings, None)  # a sheet's name is no title
+    first = None if media_type in SPREADSHEETS else next(headings, None)  # a sheet's name is no title
     return first or PurePosixPath(source).stem
 
 

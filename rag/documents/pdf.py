@@ -23,8 +23,9 @@ class _Block:
     level: int
 
 
-def read_pdf(data: bytes) -> Layout:
-    result = extract(data, "application/pdf")
+def read_pdf(data: bytes, passwords: Sequence[str] = ()) -> Layout:
+    """The layout; ``passwords`` are tried in order where the file is encrypted."""
+    result = extract(data, "application/pdf", passwords=passwords)
     nodes = [dict(node) for node in result.document["nodes"]] if result.document else []
     builder = LayoutBuilder()
     for page in result.pages or ():

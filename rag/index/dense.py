@@ -34,7 +34,11 @@ class DenseIndex:
         return index
 
     def save(self, path: Path) -> None:
-        faiss.write_index(self._index, str(path))
+        """Write the index; ``OSError`` where the disk takes it not."""
+        try:
+            faiss.write_index(self._index, str(path))
+        except RuntimeError as error:  # FAISS says it in C++, with its source line
+            raise OSError(f"FAISS could not write {path.name}") from error
 
     def __len__(self) -> int:
         return int(self._index.ntotal)

@@ -76,6 +76,12 @@ def collection_folder(home: Path, collection_id: int) -> Path:
     return home / "collections" / str(collection_id)
 
 
+def collection_folders(home: Path) -> dict[int, Path]:
+    """The folders of all collections by the collection's number."""
+    found = (home / "collections").glob("*")
+    return {int(path.name): path for path in found if path.name.isdecimal() and path.is_dir()}
+
+
 def current_name(folder: Path) -> str | None:
     """The name of the generation in use, ``None`` before the first one."""
     try:
@@ -177,6 +183,14 @@ def switch(folder: Path, name: str) -> None:
     _sync(folder)
 
 
+def remove_leftovers(folder: Path, current: str | None) -> None:
+    """Remove what killed processes left: generations that were never switched to, and those before the last but one."""
+    newest = _number(current) if current is not None else 0
+    older = [path.name for path in folder.glob("snapshot-*") if _number(path.name) < newest]
+    keep = {current, max(older, key=_number, default=None)}
+    remove_old(folder, {name for name in keep if name is not None})
+
+
 def remove_old(folder: Path, keep: set[str]) -> None:
     """Remove generations that are neither current nor the one before: a reader may still be opening that."""
     for path in folder.glob("snapshot-*"):
@@ -234,6 +248,11 @@ def _check_origin(manifest: Manifest, collection: Collection) -> None:
 
 def _damaged(collection: Collection, what: str) -> IndexStateError:
     return IndexStateError(f"the index of collection {collection.name!r} is damaged: {what}; run `domainqa reindex`")
+
+
+def _number(name: str) -> int:
+    match = _NAME.fullmatch(name)
+    return int(match[1]) if match else 0
 
 
 def _sync(path: Path) -> None:

@@ -4,7 +4,8 @@ An index is a folder of files that are written once; only its ``meta.json`` is r
 may therefore begin as hard links to the files of the one before.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -60,10 +61,11 @@ class LexicalIndex:
         return int(self._searcher.num_docs)
 
     def write(self, added: Iterable[Batch], removed: NDArray[np.int64]) -> None:
-        """Remove rows, add batches, and commit; all of it or nothing."""
+        """Remove rows, add batches, and commit; all of it or nothing. ``OSError`` where the disk takes it not."""
         # One thread, so that the same rows always make the same segments.
         padding = [_PADDING] * _PADDING_TERMS
-        writer = self._index.writer(heap_size=_WRITER_HEAP_BYTES, num_threads=1)
+        with _disk_errors():
+            writer = self._index.writer(heap_size=_WRITER_HEAP_BYTES, num_threads=1)
         if len(removed):
             # By query: deletion by term takes a number for a signed one, and finds nothing in an unsigned field.
             rows_query = tantivy.Query.term_set_query(self._schema, "row", removed.tolist())
@@ -73,10 +75,12 @@ class LexicalIndex:
                 document = tantivy.Document()
                 document.add_unsigned("row", row)
                 document.add_text("terms", " ".join([*analyze(text, language), *padding]))
-                writer.add_document(document)
-        writer.commit()
-        writer.wait_merging_threads()
-        self._index.reload()
+                with _disk_errors():
+                    writer.add_document(document)
+        with _disk_errors():
+            writer.commit()
+            writer.wait_merging_threads()
+            self._index.reload()
         self._searcher = self._index.searcher()
 
     def document_frequency(self, term: str) -> int:
@@ -121,3 +125,12 @@ def _scored(searcher: tantivy.Searcher, query: tantivy.Query, limit: int) -> lis
     values = searcher.fast_field_values("row", [address for _, address in hits])
     rows = [value for value in values if isinstance(value, int)]
     return [ScoredRow(row, score) for (score, _), row in zip(hits, rows, strict=True)]
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Tantivy says all that goes wrong as ``ValueError``; of writing what we made, only the disk can be the cause."""
+    try:
+        yield
+    except ValueError as error:
+        raise OSError(f"Tantivy: {error}") from error

@@ -41,7 +41,9 @@ class Publisher:
         """Go on from the current generation; ``IndexStateError`` where it is missing or damaged."""
         collection = catalog.refresh(collection)
         folder = generations.collection_folder(home, collection.id)
-        generation = load_current(folder, generations.current_name(folder), collection)
+        current = generations.current_name(folder)
+        generation = load_current(folder, current, collection)
+        generations.remove_leftovers(folder, current)
         check_range(generation, collection)
         last_seq = catalog.last_seq(collection.id)
         if generation is not None and generation.manifest.seq > last_seq:
@@ -78,8 +80,19 @@ class Publisher:
         removed = np.setdiff1d(present, wanted, assume_unique=True)
         if self._manifest is not None and not len(added) and not len(removed) and self._serves(oldest, seq):
             return
-        previous, name = self._name, generations.new_generation_name(self._folder)
-        where = self._folder / name
+        where = self._folder / generations.new_generation_name(self._folder)
+        try:
+            self._write(where, added, removed, oldest, seq)
+        except OSError as error:
+            if generations.current_name(self._folder) != where.name:
+                shutil.rmtree(where, ignore_errors=True)
+            raise IndexStateError(
+                f"the index of collection {self._collection.name!r} cannot be written below {self._folder}: "
+                f"{error.strerror or error}; see to the disk, then run the command again: nothing is lost"
+            ) from error
+
+    def _write(self, where: Path, added: NDArray[np.int64], removed: NDArray[np.int64], oldest: int, seq: int) -> None:
+        previous, name = self._name, where.name
         where.joinpath(generations.LEXICAL_FOLDER).mkdir(parents=True)
         lexical = self._lexical(previous, where)
         self._dense.remove(removed)
@@ -150,3 +163,12 @@ def remove_files(home: Path, collection: Collection) -> None:
     folder = generations.collection_folder(home, collection.id)
     if folder.exists():
         shutil.rmtree(folder)
+
+
+def remove_orphaned_files(home: Path, catalog: Catalog) -> None:
+    """Remove the indexes of collections that are gone: a process was killed while it deleted one."""
+    folders = generations.collection_folders(home)  # before the catalog is asked: a new one's row comes first
+    ids = {each.id for each in catalog.all_collections()}
+    for number, folder in folders.items():
+        if number not in ids:
+            shutil.rmtree(folder)

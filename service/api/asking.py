@@ -35,8 +35,13 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "moderation": (),
     "store": (False,),
     "service_tier": ("auto", "default"),
+    # Of vLLM and the like, whose clients send them along.
+    "top_k": (-1, 0),
+    "min_p": (0,),
+    "repetition_penalty": (1,),
+    "ignore_eos": (False,),
 }
-"""OpenAI's fields that we don't support, and the values besides null that ask for nothing."""
+"""Fields of OpenAI's and others' requests that we don't support, and the values besides null that ask for nothing."""
 
 HARMLESS = frozenset(
     {"user", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options"}
@@ -83,12 +88,6 @@ def _check_extras(extras: Mapping[str, object]) -> None:
     for name, value in extras.items():
         if name in HARMLESS or value is None:
             continue
-        if name == "conversation":
-            raise RequestError(
-                "conversation: this version keeps no conversations; send the earlier messages in messages",
-                name,
-                "unsupported_parameter",
-            )
         if name not in NEUTRAL:
             raise RequestError(f"there is no field {_shown(name)}", _shown(name), "unknown_parameter")
         if not any(_same(value, allowed) for allowed in NEUTRAL[name]):

@@ -17,7 +17,8 @@ from fastapi import APIRouter, Request, Response
 from rag.citing import numbers_for_readers
 from rag.errors import DomainQAError
 from rag.question import Question
-from rag.types import Answer, Finished, TextDelta, Usage
+from rag.types import Answer, AnswerEvent, Finished, TextDelta
+from service.api.answers import citation_out, conflict_out, evidence_out, nearest_out, usage_out
 from service.api.asking import question_of
 from service.api.counting import STRATEGY
 from service.api.errors import body_of, for_log, unexpected
@@ -31,27 +32,19 @@ from service.api.schemas import (
     ChatRequest,
     Choice,
     ChunkChoice,
-    CitationOut,
-    ConflictOut,
     Delta,
     ErrorBody,
-    EvidenceOut,
     FinishOut,
-    NearestOut,
-    PromptTokensDetails,
     Provenance,
-    UsageOut,
 )
-from service.api.streaming import ClientGoneError, EventStream, until_disconnect, with_heartbeats
+from service.api.streaming import CLIENT_GONE, ClientGoneError, EventStream, until_disconnect, with_heartbeats
 from service.api.tracing import trace_of
+from service.conversations import Conversing, Exchange
 
 logger = logging.getLogger(__name__)
 
-CLIENT_GONE = 499
-"""What proxies log for a client that went away; nobody reads the response."""
 
-
-def chat_routes(flow: Flow, default_strategy: str, heartbeat_s: float) -> APIRouter:
+def chat_routes(flow: Flow, conversing: Conversing, default_strategy: str, heartbeat_s: float) -> APIRouter:
     """``heartbeat_s``: how long a stream may be silent before a comment tells the client that we're alive.
 
     A stream's response starts with its first text or its first heartbeat, so that an error before that
@@ -72,13 +65,16 @@ def chat_routes(flow: Flow, default_strategy: str, heartbeat_s: float) -> APIRou
     )
     async def complete(body: ChatRequest, request: Request, caller: Caller) -> ChatCompletion | Response:
         question = question_of(body)
-        head = _Head(question.strategy or default_strategy, bool(body.trace))
+        exchange = None
+        if body.conversation is not None:
+            collection = body.collection if "collection" in body.model_fields_set else None
+            exchange = conversing.exchange(body.conversation, caller, collection)
+        head = Head(question.strategy or default_strategy, bool(body.trace), exchange)
         request.scope[STRATEGY] = flow.strategy_of(question)
         try:
             if not body.stream:
-                return _completion(
-                    head, question, await until_disconnect(request.receive, flow.answer(question, caller))
-                )
+                answer = await until_disconnect(request.receive, _whole(_events(flow, question, caller, head)))
+                return _completion(head, question, answer)
             usage_wanted = body.stream_options is not None and body.stream_options.include_usage
             events = _sse(flow, question, caller, head, usage_wanted, heartbeat_s)
             first = await until_disconnect(request.receive, _next(events))
@@ -89,17 +85,29 @@ def chat_routes(flow: Flow, default_strategy: str, heartbeat_s: float) -> APIRou
     return router
 
 
+def _events(flow: Flow, question: Question, caller: Principal, head: "Head") -> AsyncGenerator[AnswerEvent, None]:
+    return flow.stream(question, caller) if head.exchange is None else head.exchange.stream(question, flow.stream)
+
+
+async def _whole(events: AsyncGenerator[AnswerEvent, None]) -> Answer:
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Finished):
+                return event.answer
+    raise AssertionError("the stream ended without an answer")
+
+
 async def _next(events: AsyncGenerator[str, None]) -> str:
     return await anext(events)
 
 
 async def _sse(
-    flow: Flow, question: Question, caller: Principal, head: "_Head", usage_wanted: bool, heartbeat_s: float
+    flow: Flow, question: Question, caller: Principal, head: "Head", usage_wanted: bool, heartbeat_s: float
 ) -> AsyncGenerator[str, None]:
     """The stream's events. Errors are raised before the first one and told in an event of their own after it."""
     started = False
     try:
-        async with aclosing(with_heartbeats(flow.stream(question, caller), heartbeat_s)) as events:
+        async with aclosing(with_heartbeats(_events(flow, question, caller, head), heartbeat_s)) as events:
             async for event in events:
                 if event is None:
                     yield ("" if started else _role(head)) + ": still working\n\n"
@@ -122,17 +130,17 @@ async def _sse(
         yield _data(unexpected())
 
 
-def _role(head: "_Head") -> str:
+def _role(head: "Head") -> str:
     return _data(_chunk(head, Delta(role="assistant", content="")))
 
 
-def _last(head: "_Head", question: Question, answer: Answer, usage_wanted: bool) -> str:
+def _last(head: "Head", question: Question, answer: Answer, usage_wanted: bool) -> str:
     closing = _chunk(head, Delta(), _finish(answer))
-    closing.domainqa = provenance_of(question, answer, traced=head.traced)
+    closing.domainqa = provenance_of(question, answer, head)
     text = _data(closing)
     if usage_wanted:
         counted = _chunk(head, Delta())
-        counted.choices, counted.usage = [], _usage(answer.usage)
+        counted.choices, counted.usage = [], usage_out(answer.usage)
         text += _data(counted)
     return text + "data: [DONE]\n\n"
 
@@ -146,16 +154,18 @@ def _data(message: ChatCompletionChunk | ErrorBody) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Head:
+class Head:
     """What every piece of one completion has in common."""
 
     model: str
     traced: bool
+    exchange: Exchange | None = None
+    """Its place in a conversation."""
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
 
-def _chunk(head: _Head, delta: Delta, finish_reason: FinishOut | None = None) -> ChatCompletionChunk:
+def _chunk(head: Head, delta: Delta, finish_reason: FinishOut | None = None) -> ChatCompletionChunk:
     return ChatCompletionChunk(
         id=head.id,
         object="chat.completion.chunk",
@@ -165,14 +175,14 @@ def _chunk(head: _Head, delta: Delta, finish_reason: FinishOut | None = None) ->
     )
 
 
-def _completion(head: _Head, question: Question, answer: Answer) -> ChatCompletion:
-    message = AssistantMessage(content=answer.text, domainqa=provenance_of(question, answer, traced=head.traced))
+def _completion(head: Head, question: Question, answer: Answer) -> ChatCompletion:
+    message = AssistantMessage(content=answer.text, domainqa=provenance_of(question, answer, head))
     return ChatCompletion(
         id=head.id,
         created=head.created,
         model=head.model,
         choices=[Choice(message=message, finish_reason=_finish(answer))],
-        usage=_usage(answer.usage),
+        usage=usage_out(answer.usage),
     )
 
 
@@ -181,78 +191,24 @@ def _finish(answer: Answer) -> FinishOut:
     return "length" if answer.finish_reason == "length" else "stop"
 
 
-def _usage(usage: Usage) -> UsageOut:
-    cached = None if usage.cached_tokens is None else PromptTokensDetails(cached_tokens=usage.cached_tokens)
-    return UsageOut(
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        total_tokens=usage.prompt_tokens + usage.completion_tokens,
-        prompt_tokens_details=cached,
-    )
-
-
-def provenance_of(question: Question, answer: Answer, *, traced: bool) -> Provenance:
-    """The extension's payload, with its trace where that was asked for."""
-    numbers = numbers_for_readers(answer)
+def provenance_of(question: Question, answer: Answer, head: "Head") -> Provenance:
+    """The extension's payload, with its trace and its place in a conversation where those were asked for."""
+    asked_in = None if head.exchange is None else head.exchange.collection
+    numbers = numbers_for_readers(answer.text, answer.citations)
     return Provenance(
         abstained=answer.abstained,
         supported=answer.supported,
         fallback=answer.fallback,
         strategy=answer.strategy,
         adapter=answer.adapter,
-        collection=question.collection,
+        collection=asked_in or question.collection,
         engine_model=answer.model,
-        citations=[
-            CitationOut(
-                marker=each.marker,
-                number=numbers[each.marker],
-                document=each.source,
-                document_id=each.document_id,
-                title=each.title,
-                page=each.page,
-                start=each.start,
-                end=each.end,
-                quote=each.quote,
-                supported=each.supported,
-                attributed=each.attributed,
-                answer_start=each.answer_start,
-                answer_end=each.answer_end,
-            )
-            for each in answer.citations
-        ],
-        nearest=[
-            NearestOut(document=each.source, document_id=each.document_id, title=each.title, score=each.score)
-            for each in answer.nearest
-        ],
-        conflicts=[
-            ConflictOut(
-                kind=each.kind,
-                newer=each.newer,
-                older=each.older,
-                newer_document=each.newer_source,
-                older_document=each.older_source,
-                newer_date=each.newer_date,
-                older_date=each.older_date,
-                newer_text=each.newer_text,
-                older_text=each.older_text,
-                note=each.note,
-            )
-            for each in answer.conflicts
-        ],
-        evidence=[
-            EvidenceOut(
-                number=each.number,
-                document=each.source,
-                document_id=each.document_id,
-                title=each.title,
-                page=each.page,
-                start=each.start,
-                end=each.end,
-                score=each.score,
-                date=each.date,
-            )
-            for each in answer.evidence
-        ],
+        citations=[citation_out(each, numbers) for each in answer.citations],
+        nearest=[nearest_out(each) for each in answer.nearest],
+        conflicts=[conflict_out(each) for each in answer.conflicts],
+        evidence=[evidence_out(each) for each in answer.evidence],
         timings=dict(answer.timings),
-        trace=trace_of(answer) if traced else None,
+        trace=trace_of(answer) if head.traced else None,
+        conversation=None if head.exchange is None else head.exchange.conversation,
+        turn=None if head.exchange is None else head.exchange.turn,
     )

@@ -1,13 +1,16 @@
-"""``GET /v1/collections/{c}/documents/{id}``: a document's text, or a window of it around a citation."""
+"""``GET /v1/collections/{c}/documents``: what a collection holds and what could not be read.
+``GET|DELETE /v1/collections/{c}/documents/{id}``: a document's text, or a window of it around a citation; removing it.
+"""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from rag.build import Library
-from rag.types import Document
+from rag.types import Document, DocumentInfo
 from service.api.errors import RequestError
-from service.api.identity import Caller
+from service.api.identity import Caller, Editor, collection_for
+from service.api.records import After, Deleted, DocumentInfoOut, DocumentList, FailureOut, Limit, seconds
 from service.api.schemas import ERRORS, DocumentOut, PageOut, SectionOut
 from service.api.threads import Threads
 
@@ -16,6 +19,35 @@ Offset = Annotated[int | None, Query(ge=0, le=2**53)]
 
 def document_routes(library: Library, threads: Threads) -> APIRouter:
     router = APIRouter()
+
+    @router.get("/v1/collections/{collection}/documents", responses=ERRORS)
+    async def documents(
+        caller: Caller, collection: str, failed: bool = False, limit: Limit = 100, after: After = None
+    ) -> DocumentList:
+        """By source; with ``failed`` those that could not be read instead, and ``after`` is a source then."""
+
+        def page() -> tuple[list[DocumentInfoOut | FailureOut], bool]:
+            found = collection_for(library.catalog, caller, collection)
+            if failed:
+                failures = [each for each in library.catalog.failures(found) if after is None or each.source > after]
+                shown = [FailureOut(document=each.source, reason=each.reason) for each in failures[:limit]]
+                return [*shown], len(failures) > limit
+            last = None if after is None else library.catalog.document_info(found, after).source
+            infos = library.catalog.documents(found, limit + 1, last)
+            return [_info(each) for each in infos[:limit]], len(infos) > limit
+
+        data, has_more = await threads.run(page)
+        return DocumentList(collection=collection, data=data, has_more=has_more)
+
+    @router.delete("/v1/collections/{collection}/documents/{document_id}", responses=ERRORS)
+    async def remove(caller: Editor, collection: str, document_id: str) -> Deleted:
+        """From all answers, at once."""
+
+        def act() -> str:
+            collection_for(library.catalog, caller, collection)
+            return library.remove_document(collection, document_id, tenant=caller.tenant).id
+
+        return Deleted(id=await threads.run(act))
 
     @router.get("/v1/collections/{collection}/documents/{document_id}", responses=ERRORS)
     async def document(
@@ -39,6 +71,21 @@ def document_routes(library: Library, threads: Threads) -> APIRouter:
         return _window(found, collection, document_id, first, max(first, last))
 
     return router
+
+
+def _info(each: DocumentInfo) -> DocumentInfoOut:
+    return DocumentInfoOut(
+        id=each.id,
+        document=each.source,
+        title=each.title,
+        media_type=each.media_type,
+        language=each.language,
+        version=each.version,
+        chunks=each.chunks,
+        pages=each.pages,
+        size_bytes=each.size_bytes,
+        updated=seconds(each.updated_at),
+    )
 
 
 def _window(document: Document, collection: str, document_id: str, start: int, end: int) -> DocumentOut:

@@ -15,7 +15,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from rag.errors import (
+    BusyError,
     ConfigError,
+    ConflictError,
     DoesNotFitError,
     DomainQAError,
     EngineBusyError,
@@ -23,6 +25,7 @@ from rag.errors import (
     EngineFaultError,
     EngineTimeoutError,
     EngineUnavailableError,
+    LockedError,
     NotFoundError,
     StateError,
     UsageError,
@@ -38,10 +41,11 @@ UNAVAILABLE_RETRY_S = 5
 class RequestError(UsageError):
     """A field of the request is wrong or not supported. ``param`` names it as OpenAI's errors do."""
 
-    def __init__(self, message: str, param: str, code: str = "invalid_value") -> None:
+    def __init__(self, message: str, param: str | None, code: str = "invalid_value", status: int = 400) -> None:
         super().__init__(message)
         self.param = param
         self.code = code
+        self.status = status
 
 
 class StoppingError(DomainQAError):
@@ -70,8 +74,14 @@ class RateLimitError(DomainQAError):
 
 def status_of(error: DomainQAError) -> int:
     """The HTTP status that tells the client what to do next."""
+    if isinstance(error, RequestError):
+        return error.status
     if isinstance(error, NotFoundError):
         return 404
+    if isinstance(error, ConflictError | LockedError):
+        return 409
+    if isinstance(error, BusyError):
+        return 429
     if isinstance(error, ConfigError):
         return 500  # the operator's settings, not this request
     if isinstance(error, UsageError):
@@ -103,6 +113,9 @@ def body_of(error: DomainQAError) -> ErrorBody:
 
 _KINDS: Sequence[tuple[type[DomainQAError], str, str | None]] = (
     (NotFoundError, "invalid_request_error", "not_found"),
+    (ConflictError, "invalid_request_error", "conflict"),
+    (LockedError, "invalid_request_error", "locked"),
+    (BusyError, "rate_limit_error", "busy"),
     (DoesNotFitError, "invalid_request_error", "context_length_exceeded"),
     (ConfigError, "server_error", "configuration"),
     (UsageError, "invalid_request_error", None),
@@ -127,7 +140,7 @@ def response_to(error: DomainQAError) -> JSONResponse:
     headers: dict[str, str] = {}
     if isinstance(error, NotAuthenticatedError):
         headers["WWW-Authenticate"] = "Bearer"
-    elif isinstance(error, EngineBusyError | EngineUnavailableError | RateLimitError):
+    elif isinstance(error, EngineBusyError | EngineUnavailableError | BusyError | RateLimitError):
         wait_s = UNAVAILABLE_RETRY_S if error.retry_after_s is None else error.retry_after_s
         headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
     elif isinstance(error, StoppingError):

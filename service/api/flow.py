@@ -43,6 +43,11 @@ class Flow:
         self._running: set[Limit] = set()
         metrics.watch(self.places, self.circuit)
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the service is on its way down: what merely watches should end."""
+        return self._stopping
+
     def strategy_of(self, question: Question) -> str:
         """The strategy without its adapter, as metrics know it: a name nobody defined is `other`."""
         name = (question.strategy or self._default_strategy).partition("@")[0]

@@ -4,6 +4,7 @@ Who may ask is decided behind it, at the door of ``identity``.
 """
 
 import logging
+import re
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1_000_000
 MAX_HEADER_BYTES = 16_000
+_UPLOADS = re.compile(r"/v1/collections/[^/]+/documents")
 
 HEADERS = {
     # No inline script or style, nothing from elsewhere: documents and answers are not to be trusted.
@@ -36,9 +38,11 @@ HEADERS = {
 class Guard:
     """Around every route: headers, size, and the last resort for bugs."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int = MAX_BODY_BYTES) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int = MAX_BODY_BYTES, max_upload_bytes: int = 0) -> None:
+        """``max_upload_bytes`` holds where files are uploaded, when it is the larger one."""
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._max_upload_bytes = max(max_body_bytes, max_upload_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,7 +64,7 @@ class Guard:
             await refused(scope, receive, send_with_headers)
             return
         try:
-            await self._app(scope, _limited(receive, self._max_body_bytes), send_with_headers)
+            await self._app(scope, _limited(receive, self._max_bytes(scope)), send_with_headers)
         except Exception:
             # The path as it was declared: the one that was asked for holds users' words.
             logger.exception("unexpected error in %s %s", scope["method"], getattr(scope.get("route"), "path", "?"))
@@ -74,9 +78,14 @@ class Guard:
             return refusal(431, f"the request's headers are larger than {MAX_HEADER_BYTES} bytes", "too_large")
         headers = Headers(scope=scope)
         length = headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self._max_body_bytes:
-            return refusal(413, _too_large(self._max_body_bytes), "too_large")
+        max_bytes = self._max_bytes(scope)
+        if length.isdecimal() and int(length) > max_bytes:
+            return refusal(413, _too_large(max_bytes), "too_large")
         return None
+
+    def _max_bytes(self, scope: Scope) -> int:
+        is_upload = scope["method"] == "POST" and _UPLOADS.fullmatch(scope["path"])
+        return self._max_upload_bytes if is_upload else self._max_body_bytes
 
 
 def _limited(receive: Receive, max_bytes: int) -> Receive:

@@ -13,8 +13,9 @@ from fastapi import Depends, Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rag.catalog import DEFAULT_TENANT, AccessKey, Role
+from rag.catalog import DEFAULT_TENANT, AccessKey, Catalog, Role
 from rag.errors import DomainQAError
+from rag.types import Collection
 from rag.types import Scope as Visible
 from service.api.buckets import Buckets
 from service.api.errors import ForbiddenError, NotAuthenticatedError, RateLimitError, response_to
@@ -93,6 +94,11 @@ Admin = Annotated[Principal, Depends(_at_least("admin"))]
 """Who may do everything within the tenant."""
 Operator = Annotated[Principal, Depends(_operator)]
 """Who may see how the service as a whole is doing."""
+
+
+def collection_for(catalog: Catalog, caller: Principal, name: str) -> Collection:
+    """The collection, else ``NotFoundError``, which says nothing of those that the caller may not see."""
+    return catalog.collection(name, caller.tenant, caller.collections)
 
 
 class Door:

@@ -29,6 +29,7 @@ from rag.types import Answer
 from service.api.circuit import STATES, Circuit
 from service.api.errors import RateLimitError, StoppingError
 from service.api.places import Places
+from service.jobs.runner import JobRunner
 
 OTHER = "other"
 NONE = "none"
@@ -136,12 +137,31 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._jobs = Gauge("domainqa_jobs", "Jobs that have not ended, by state.", ("state",), registry=self.registry)
+        self._failed_documents = Gauge(
+            "domainqa_job_failed_documents",
+            "Documents that could not be read, over the jobs that are still remembered.",
+            registry=self.registry,
+        )
+        self._ingest_deaths = Gauge(
+            "domainqa_ingest_process_deaths",
+            "How often the ingest process died by itself since the service began.",
+            registry=self.registry,
+        )
+
     def watch(self, places: Places, circuit: Circuit) -> None:
         """What these are like is read when metrics are."""
         self._running.set_function(lambda: places.running)
         self._waiting.set_function(lambda: places.waiting)
         for state in STATES:
             self._circuit.labels(state).set_function(lambda state=state: float(circuit.state == state))  # type: ignore[misc]
+
+    def watch_jobs(self, runner: JobRunner) -> None:
+        """What the catalog knows of jobs is asked for when metrics are."""
+        for state in ("queued", "running"):
+            self._jobs.labels(state).set_function(lambda state=state: getattr(runner.counts(), state))  # type: ignore[misc]
+        self._failed_documents.set_function(lambda: runner.counts().failed_files)
+        self._ingest_deaths.set_function(lambda: runner.deaths)
 
     def requested(self, route: str, status: int, strategy: str) -> None:
         self._requests.labels(route, str(status), strategy).inc()

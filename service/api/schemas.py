@@ -90,6 +90,13 @@ class ChatRequest(BaseModel):
     temperature: float | None = Field(default=None, ge=0, le=2)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     collection: Text = Field(default="default", min_length=1, description="Extension: the documents to answer from.")
+    conversation: Text | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="Extension: the id of a stored conversation, or `new`. Its turns are the history then; of "
+        "`messages` only the last one and system texts count.",
+    )
     trace: bool | None = Field(
         default=None, description="Extension: tell under `domainqa.trace` how the answer came about."
     )
@@ -267,6 +274,8 @@ class Provenance(Wire):
     conflicts: list[ConflictOut] = Field(description="Where the sources of the answer don't agree.")
     evidence: list[EvidenceOut]
     timings: dict[str, float] = Field(description="Seconds by step.")
+    conversation: str | None = Field(default=None, description="The conversation that the answer was stored in.")
+    turn: str | None = Field(default=None, description="The stored answer, for feedback.")
     trace: TraceOut | None = Field(default=None, description="How the answer came about, where `trace` asked for it.")
 
 

@@ -11,6 +11,7 @@ from rag.build import Library
 from rag.errors import ConfigError
 from service import discretion
 from service.api.app import check_bind, create_app
+from service.jobs.runner import JobRunner
 from service.keys import valid_keys_exist
 
 CUT_S = 5
@@ -55,16 +56,17 @@ def serve(
     *,
     listener: socket.socket | None = None,
     on_ready: Callable[[str], None] | None = None,
+    runner: JobRunner | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then stop listening, let running answers end within ``server.drain_s``, cut the
     others with an error that says so, and close the library.
 
     ``listener`` is a socket from ``bind`` when the caller took the port before; ``on_ready`` is told the page's
-    address once requests are answered.
+    address once requests are answered. ``runner`` runs the jobs meanwhile.
     """
     discretion.keep()
     with listener or bind(host, port, has_keys=valid_keys_exist(library.catalog.keys, library.home)) as taken:
-        app = create_app(library, host=host)
+        app = create_app(library, host=host, runner=runner)
         drain_s = library.settings.server.drain_s
         config = uvicorn.Config(
             app,

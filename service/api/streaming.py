@@ -15,6 +15,9 @@ from starlette.types import Receive, Scope, Send
 
 T = TypeVar("T")
 
+CLIENT_GONE = 499
+"""What proxies log for a client that went away; nobody reads the response."""
+
 STALLED_S = 60.0
 """A client that reads nothing for so long is treated as gone: it would hold a place for nobody."""
 

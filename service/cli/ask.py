@@ -127,7 +127,7 @@ def _print_sources(answer: Answer) -> None:
         console.print()
         console.print(Text("Sources", style="bold"))
     # A source that several sentences rest on is listed once.
-    numbers = numbers_for_readers(answer)
+    numbers = numbers_for_readers(answer.text, answer.citations)
     ordered = sorted(answer.citations, key=lambda citation: numbers[citation.marker])
     lines = [_source(citation, numbers[citation.marker]) for citation in ordered]
     for line in {line.plain: line for line in lines}.values():
@@ -191,7 +191,7 @@ def _print_cost(answer: Answer) -> None:
 def _as_json(answer: Answer) -> output.Json:
     from rag.citing import numbers_for_readers
 
-    numbers = numbers_for_readers(answer)
+    numbers = numbers_for_readers(answer.text, answer.citations)
     return {
         "answer": answer.text,
         "abstained": answer.abstained,

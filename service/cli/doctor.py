@@ -2,16 +2,16 @@
 
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import typer
 from rich.text import Text
 
 from rag.errors import DomainQAError
 from rag.models import default_cache
-from service.cli import fetching, output, session
+from service.cli import checks, fetching, output, session
+from service.cli.checks import Check
 from service.cli.options import JsonOutput
 
 if TYPE_CHECKING:
@@ -21,31 +21,25 @@ _LIBRARIES = ("torch", "transformers", "sentence-transformers", "peft", "tantivy
 _FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu11", "faiss-gpu-cu12")
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
-State = Literal["ok", "warning", "error"]
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing looked at, what was found, and whether that is well."""
-
-    name: str
-    found: str
-    state: State = "ok"
-
 
 def doctor(ctx: typer.Context, as_json: JsonOutput = False) -> None:
-    """Check versions, models, catalog and indexes."""
-    checks = list(_checks(session.of(ctx)))
-    healthy = not any(check.state == "error" for check in checks)
+    """Check the whole installation, and say what mends what is wrong.
+
+    Versions, models, engine, room on the disk, permissions, adapters, catalog and indexes.
+    """
+    found = list(_checks(session.of(ctx)))
+    healthy = not any(check.state == "error" for check in found)
     if as_json:
         output.print_json(
             {
                 "healthy": healthy,
-                "checks": [{"name": each.name, "found": each.found, "state": each.state} for each in checks],
+                "checks": [
+                    {"name": each.name, "found": each.found, "state": each.state, "mend": each.mend} for each in found
+                ],
             }
         )
     else:
-        _print(checks)
+        _print(found)
     if not healthy:
         raise typer.Exit(1)
 
@@ -56,7 +50,7 @@ def _checks(own: session.Session) -> Iterator[Check]:
     for name in _LIBRARIES:
         yield _library(name)
     yield _faiss()
-    yield Check("home", str(own.home_folder()))
+    yield from checks.home_checks(own)
     try:
         settings = own.settings()
     except DomainQAError as error:
@@ -70,10 +64,11 @@ def _checks(own: session.Session) -> Iterator[Check]:
     cache = default_cache()
     for reference in own.models():
         if fetching.missing([reference], cache):
-            yield Check(f"model {reference}", "not fetched yet; run `domainqa models fetch`", "warning")
+            yield Check(f"model {reference}", "not fetched yet", "warning", "domainqa models fetch")
         else:
             yield Check(f"model {reference}", "there")
-    yield from _state_of_home(own)
+    yield from checks.adapter_checks(own, settings)
+    yield from checks.catalog_checks(own)
 
 
 def _engine(own: session.Session, settings: "Settings") -> Check:
@@ -111,40 +106,15 @@ def _faiss() -> Check:
     if len(installed) == 1:
         return Check("faiss", found)
     if not installed:
-        return Check("faiss", "not installed; install domainqa[faiss-cpu] or domainqa[faiss-gpu]", "error")
+        return Check("faiss", "not installed", "error", "pip install 'domainqa[faiss-cpu]'")
     return Check("faiss", f"{found} overwrite each other; uninstall all of them and install one", "error")
 
 
-def _state_of_home(own: session.Session) -> Iterator[Check]:
-    from rag.catalog import CATALOG_FILE
-
-    if not (own.home_folder() / CATALOG_FILE).exists():
-        # Opening the library would make one.
-        yield Check("catalog", "none yet; `domainqa ingest PATH` makes it", "warning")
-        return
-    try:
-        with own.library() as library:
-            collections = library.collections()
-            yield Check("catalog", f"{len(collections)} collections")
-            for collection in collections:
-                if collection.embedding_model != library.settings.embedding.model:
-                    yield Check(
-                        f"collection {collection.name}",
-                        f"embedded with {collection.embedding_model}, but the profile says "
-                        f"{library.settings.embedding.model}; run `domainqa reindex {collection.name}`",
-                        "error",
-                    )
-            for finding in library.check():
-                name = "home" if finding.collection is None else f"collection {finding.collection}"
-                yield Check(name, f"{finding.what}; mend it with `{finding.command}`", "error")
-    except DomainQAError as error:
-        yield Check("catalog", str(error), "error")
-
-
-def _print(checks: list[Check]) -> None:
+def _print(found: list[Check]) -> None:
     console = output.stdout()
-    width = max(len(check.name) for check in checks)
-    for check in checks:
+    width = max(len(check.name) for check in found)
+    for check in found:
+        told = check.found if check.mend is None else f"{check.found}; run `{check.mend}`"
         line = Text(f"{check.state:<8}", style=_STYLES[check.state])
-        line.append(f"{output.name(check.name):<{width}}  {output.one_line(check.found)}", style="default")
+        line.append(f"{output.name(check.name):<{width}}  {output.one_line(told)}", style="default")
         console.print(line, soft_wrap=True)

@@ -1,7 +1,9 @@
 """``domainqa documents``: what a collection holds, what could not be read, and taking something out."""
 
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -9,6 +11,9 @@ from rich.text import Text
 from rag.types import Document, DocumentInfo
 from service.cli import output, session
 from service.cli.options import Collection, JsonOutput, Yes
+
+if TYPE_CHECKING:
+    from rag.erasing import Erasure
 
 app = typer.Typer(no_args_is_help=True, help="The documents of a collection.")
 
@@ -82,16 +87,100 @@ def show(
         _print(info, content)
 
 
-@app.command("remove")
-def remove(ctx: typer.Context, document: IdOrSource, collection: Collection = "default", yes: Yes = False) -> None:
-    """Remove a document from the collection; the file itself stays."""
+@app.command("folders")
+def folders(
+    ctx: typer.Context,
+    collection: Collection = "default",
+    forget: Annotated[
+        Path | None,
+        typer.Option("--forget", metavar="FOLDER", help="Sync this folder no longer; its documents stay."),
+    ] = None,
+    as_json: JsonOutput = False,
+) -> None:
+    """List the folders that `ingest --sync` keeps the collection in step with."""
     with session.of(ctx).library() as library:
+        found = library.catalog.collection(collection)
+        if forget is not None:
+            library.catalog.forget_synced(found, forget.resolve())
+        synced = [str(folder) for folder in library.catalog.synced_folders(found)]
+    if as_json:
+        output.print_json({"folders": synced})
+    elif synced:
+        output.print_table(["folder"], [[folder] for folder in synced])
+    else:
+        output.note(f"collection {collection!r} has no synced folders")
+
+
+@app.command("duplicates")
+def duplicates(
+    ctx: typer.Context,
+    collection: Collection = "default",
+    threshold: Annotated[
+        float, typer.Option("--threshold", min=0.3, max=1.0, help="Shared runs of five words, as a share of all.")
+    ] = 0.8,
+    as_json: JsonOutput = False,
+) -> None:
+    """Find documents that say nearly the same."""
+    with session.of(ctx).library() as library:
+        found = library.near_duplicates(collection, threshold)
+    if as_json:
+        pairs: list[output.Json] = [
+            {"documents": [each.first, each.second], "similarity": round(each.similarity, 4)} for each in found
+        ]
+        output.print_json({"duplicates": pairs})
+    elif found:
+        columns = ("similarity", "document", "is much like")
+        output.print_table(columns, [(each.similarity, each.first, each.second) for each in found])
+    else:
+        output.note(f"no two documents of collection {collection!r} are that much alike")
+
+
+@app.command("remove")
+def remove(
+    ctx: typer.Context,
+    document: IdOrSource,
+    collection: Collection = "default",
+    purge: Annotated[
+        bool,
+        typer.Option("--purge", help="Erase every trace of it in the home, and say what can't be reached."),
+    ] = False,
+    yes: Yes = False,
+) -> None:
+    """Remove a document from the collection; the file itself stays."""
+    own = session.of(ctx)
+    with own.library() as library:
         found = library.catalog.collection(collection)
         info = library.catalog.document_info(found, document)
         if not yes:
-            typer.confirm(f"Remove {output.name(info.source)} from {output.name(collection)}?", abort=True, err=True)
-        library.remove_document(collection, info.id)
-    output.print_text(f"removed {output.name(info.source)} ({info.chunks} chunks)")
+            doing = "Erase" if purge else "Remove"
+            typer.confirm(f"{doing} {output.name(info.source)} from {output.name(collection)}?", abort=True, err=True)
+        if purge:
+            erasure = library.erase_document(collection, info.id)
+        else:
+            library.remove_document(collection, info.id)
+    if not purge:
+        output.print_text(f"removed {output.name(info.source)} ({info.chunks} chunks)")
+        return
+    output.print_text(f"erased {output.name(info.source)} ({info.chunks} chunks)")
+    if erasure.turns:
+        output.print_text(f"erased {erasure.turns} answers in conversations, made from it")
+    output.print_text("Not reached:")
+    for line in _not_reached(own.home_folder(), erasure):
+        output.stdout().print(Text(f"  {line}"), soft_wrap=True)
+
+
+def _not_reached(home: Path, erasure: "Erasure") -> Iterator[str]:
+    """What may still hold the document's text, or what was learned from it."""
+    from finetune.adapters import AdapterRegistry
+
+    if erasure.location is not None:
+        yield f"the file itself: {output.name(str(erasure.location))}"
+    yield "backups and copies of the home, and snapshots of its disk"
+    if not erasure.complete:
+        yield "the catalog's log, which another process still reads: it is emptied when that process ends"
+    for adapter in AdapterRegistry(home).list():
+        if erasure.document.id in adapter.exposure.documents:
+            yield f"the adapter {output.name(adapter.name)}, which was trained on it: `domainqa adapters remove` it"
 
 
 def _as_json(info: DocumentInfo) -> dict[str, output.Json]:

@@ -19,13 +19,17 @@ from rag.errors import DomainQAError
 from service.cli import (
     adapters,
     ask,
+    backup,
     collections,
+    config,
     doctor,
     documents,
     engine,
     evaluation,
+    feedback,
     ingest,
     keys,
+    mcp,
     models,
     noise,
     output,
@@ -79,6 +83,7 @@ app.command("ingest")(ingest.ingest)
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.command("serve")(serve.serve)
+app.command("mcp")(mcp.mcp)
 app.add_typer(collections.app, name="collections")
 app.add_typer(documents.app, name="documents")
 app.add_typer(keys.app, name="keys")
@@ -86,8 +91,12 @@ app.add_typer(models.app, name="models")
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(engine.app, name="engine")
 app.add_typer(evaluation.app, name="eval")
+app.add_typer(feedback.app, name="feedback")
+app.add_typer(config.app, name="config")
 app.command("reindex")(reindex.reindex)
 app.command("doctor")(doctor.doctor)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 
 
 @app.callback()

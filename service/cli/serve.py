@@ -1,7 +1,7 @@
 """``domainqa serve``: the API and the page, until it is told to stop."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,15 +31,20 @@ def serve(
 ) -> None:
     """Serve the page and the API. Once there are access keys, they are demanded."""
     # Brings the web framework; the port is taken before models are loaded.
-    from service.api import serving
+    from service.api import logs, serving
+    from service.jobs.runner import JobRunner
 
     own = session.of(ctx)
     settings = own.settings()
     host = settings.server.host if host is None else host
     port = settings.server.port if port is None else port
-    with serving.bind(host, port, has_keys=_has_keys(own)) as listener, _engine(own) as supervisor:
+    with (
+        serving.bind(host, port, has_keys=_has_keys(own)) as listener,
+        logs.logging_as(settings.server.log_format, settings.server.log_requests, output.note) as say,
+        _engine(own, say) as supervisor,
+    ):
         own.provide(chat=True)
-        library = _ready_library(own, supervisor)
+        library = _ready_library(own, supervisor, None if settings.server.log_format == "text" else say)
         if check:
             try:
                 if supervisor is not None:
@@ -48,7 +53,8 @@ def serve(
                 asyncio.run(library.aclose())
             output.print_text(f"ready to serve at {serving.url_of(listener)}")
             return
-        serving.serve(library, host, port, listener=listener, on_ready=_announce)
+        runner = JobRunner(library.home, library.settings, library.catalog)
+        serving.serve(library, host, port, listener=listener, on_ready=lambda url: _announce(url, say), runner=runner)
 
 
 def _has_keys(own: session.Session) -> bool:
@@ -60,7 +66,7 @@ def _has_keys(own: session.Session) -> bool:
 
 
 @contextmanager
-def _engine(own: session.Session) -> Iterator["Supervisor | None"]:
+def _engine(own: session.Session, say: Callable[[str], None]) -> Iterator["Supervisor | None"]:
     """The engine that the settings want started, starting, until the block ends. The page is there meanwhile."""
     if own.settings().generation.engine != "vllm":
         yield None
@@ -69,15 +75,15 @@ def _engine(own: session.Session) -> Iterator["Supervisor | None"]:
 
     plan = engine.plan_of(own)
     engine.end_on_sigterm()
-    observers = Observers(output.note, engine.Progress(output.note, moving=False))
+    observers = Observers(say, engine.Progress(say, moving=False))
     with Supervisor(own.home_folder(), plan, "serve", observers) as supervisor:
         yield supervisor
 
 
-def _ready_library(own: session.Session, server: "Supervisor | None") -> "Library":
+def _ready_library(own: session.Session, server: "Supervisor | None", say: Callable[[str], None] | None) -> "Library":
     """With its models loaded, so that the first question doesn't wait for them."""
-    with Waiting("opening the library") as waiting:
-        library = own.open(waiting.say, server)
+    with Waiting("opening the library" if say is None else None) as waiting:
+        library = own.open(say or waiting.say, server)
         try:
             library.warm_up()
         except BaseException:
@@ -86,6 +92,6 @@ def _ready_library(own: session.Session, server: "Supervisor | None") -> "Librar
     return library
 
 
-def _announce(url: str) -> None:
+def _announce(url: str, say: Callable[[str], None]) -> None:
     output.print_text(url)
-    output.note("Ctrl-C stops the service")
+    say("Ctrl-C stops the service")

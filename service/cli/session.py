@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # too slow to import for a help text
     from rag.build import Library
     from rag.config import Settings
     from rag.interfaces import ModelServer
+    from rag.layers import Layer
 
 OFFLINE = "DOMAINQA_OFFLINE"
 
@@ -70,6 +71,11 @@ class Session:
         from rag.config import load_settings
 
         return load_settings(self.home_folder(), config=self.config, profile=self.profile)
+
+    def layers(self) -> "tuple[Layer, ...]":
+        from rag.layers import read_layers
+
+        return read_layers(self.home_folder(), config=self.config, profile=self.profile)
 
     def is_offline(self) -> bool:
         return self.offline or os.environ.get(OFFLINE, "").lower() not in ("", "0", "false", "no")
@@ -126,7 +132,7 @@ def remember(ctx: typer.Context, param: typer.CallbackParam, value: Path | str |
 
 
 def profile_names(incomplete: str) -> list[str]:
-    from rag.config import profile_names
+    from rag.layers import profile_names
 
     return [name for name in profile_names() if name.startswith(incomplete)]
 

@@ -416,5 +416,5 @@ def test_a_writer_that_holds_the_lock_for_ever_is_told_of(
 ) -> None:
     monkeypatch.setattr("finetune.adapters._LOCK_TIMEOUT_S", 0.1)
     name = registry.register(folders[0], "a", base).name
-    with registry._changing(), pytest.raises(StateError, match="another process"):
+    with registry.changing(), pytest.raises(StateError, match="another process"):
         AdapterRegistry(registry.root.parent).promote("a", name)

@@ -83,16 +83,41 @@ def test_a_published_chunk_that_no_index_holds_is_found(filled: Workshop) -> Non
     assert finding.what == "1 of 4 published chunks are not in the index"
 
 
-def test_a_damaged_catalog_is_found(filled: Workshop) -> None:
+def test_a_chunk_without_its_version_is_damage(filled: Workshop) -> None:
     _sql("UPDATE chunks SET version_id = 99 WHERE row = 1")(filled)
     findings = check(filled.home, filled.catalog, filled.embedder)
     assert findings[0].collection is None
-    assert findings[0].what == "the catalog is damaged: 1 rows refer to nothing"
-    assert findings[0].command == "domainqa restore"
+    assert findings[0].what == "1 rows of chunks belong to no row of document_versions"
+    assert findings[0].command == "domainqa restore FILE --force"
+    assert filled.catalog.drop_orphans() == 0, "the document would have a hole"
 
 
-def test_other_tenants_are_not_looked_at(filled: Workshop) -> None:
+def test_what_is_left_of_a_document_that_is_gone_is_found_and_mended(filled: Workshop) -> None:
+    _sql("DELETE FROM documents WHERE source = 'a.txt'")(filled)  # this connection keeps no references
+    findings = check(filled.home, filled.catalog, filled.embedder)
+    assert {(each.what, each.command) for each in findings if each.collection is None} == {
+        ("2 rows of chunks belong to no row of documents", "domainqa reindex"),
+        ("1 rows of document_versions belong to no row of documents", "domainqa reindex"),
+    }
+    reindex(filled.home, filled.catalog, filled.catalog.collection("default"), filled.pipeline())
+    assert check(filled.home, filled.catalog, filled.embedder) == []
+
+
+def test_a_damaged_file_is_found(filled: Workshop) -> None:
+    connection = sqlite3.connect(filled.home / CATALOG_FILE)
+    connection.execute("PRAGMA writable_schema = 1")
+    # An index that no longer holds what its table does: only the full check compares them.
+    wrong = "UPDATE sqlite_master SET sql = replace(sql, '(text_hash)', '(id)') WHERE name = 'ix_chunks_text_hash'"
+    connection.execute(wrong)
+    connection.commit()
+    connection.close()
+    filled.catalog.close()
+    findings = check(filled.home, filled.catalog, filled.embedder)
+    assert findings[0].what.startswith("the catalog is damaged: ")
+    assert findings[0].command == "domainqa restore FILE --force"
+
+
+def test_every_tenants_collections_are_looked_at(filled: Workshop) -> None:
     filled.catalog.create_tenant("acme")
     filled.put(filled.collection("theirs", "acme"), "x", "unpublished")
-    assert check(filled.home, filled.catalog, filled.embedder) == []
-    assert len(check(filled.home, filled.catalog, filled.embedder, "acme")) == 1
+    assert [each.collection for each in check(filled.home, filled.catalog, filled.embedder)] == ["theirs"]

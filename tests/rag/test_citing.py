@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rag.citing import Cited, MarkerFilter, Renumbering, cite, numbers_for_readers
 from rag.fakes import FakeEmbedder
 from rag.matching import Similarity, pieces_of
-from rag.types import Answer, Evidence, Usage
+from rag.types import Evidence
 
 OIL = "The gear oil of the ZP-40/2 is changed every 2,000 operating hours. Never mix oils."
 SEAL = "The seal kit is ZP-1001. It costs 12.50 EUR."
@@ -45,10 +45,6 @@ ASKED = "What does the seal kit cost, and may oils be mixed?"
 
 def cited(text: str) -> Cited:
     return cite(text, EVIDENCE, Similarity(FakeEmbedder()), lambda evidence, offset: 4, question=ASKED)
-
-
-def answer_of(text: str, found: Cited) -> Answer:
-    return Answer(text, False, "rag", "m", found.citations, (), (), found.supported, None, "stop", Usage(), {})
 
 
 def filtered(pieces: list[str], valid: list[int]) -> str:
@@ -215,11 +211,10 @@ def test_ten_thousand_texts_full_of_markers_stream_as_they_come_whole() -> None:
 
 def test_readers_see_numbers_by_first_use_and_sources_found_afterwards_come_last() -> None:
     text = "The seal kit is ZP-1001 [2]. Never mix oils [1]. The seal kit costs 12.50 EUR [2]."
-    answer = answer_of(text, cited(text))
-    assert numbers_for_readers(answer) == {2: 1, 1: 2}
+    assert numbers_for_readers(text, cited(text).citations) == {2: 1, 1: 2}
     assert Renumbering().text(text) == text.replace("[2]", "[#]").replace("[1]", "[2]").replace("[#]", "[1]")
     text = "Never mix oils. The seal kit is ZP-1001 [2]."
-    assert numbers_for_readers(answer_of(text, cited(text))) == {2: 1, 1: 2}
+    assert numbers_for_readers(text, cited(text).citations) == {2: 1, 1: 2}
 
 
 def test_what_an_answer_adds_to_its_question_must_stand_in_the_quote() -> None:

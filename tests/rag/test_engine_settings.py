@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from rag.config import Settings, load_settings, profile_names
+from rag.config import Settings, load_settings
 from rag.errors import ConfigError
+from rag.layers import profile_names
 
 
 def wrong(tmp_path: Path, text: str) -> str:

@@ -2,15 +2,28 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rag.catalog import Catalog, NewVersion, text_hash
 from rag.documents.discovery import SourceFile
 from rag.errors import SourceError
 from rag.fakes import FakeEmbedder
-from rag.ingestion import IngestProgress, Pipeline, ingest
-from rag.types import Chunk, Collection, Document, Failure, IngestReport, Page, Section, Table, embedded_text
+from rag.ingestion import IngestProgress, ingest
+from rag.preparing import Pipeline
+from rag.syncing import Sync
+from rag.types import (
+    Chunk,
+    Collection,
+    Document,
+    Failure,
+    IngestReport,
+    Page,
+    ParsedFile,
+    Section,
+    Table,
+    embedded_text,
+)
 
 
 class LineChunker:
@@ -39,13 +52,31 @@ def make_document(source: str, text: str, language: str | None = "en", version: 
     )
 
 
+class WorkshopParser:
+    """The workshop's ``parse`` as an ingest takes it."""
+
+    parallel = 1
+
+    def __init__(self, parse: Callable[[Path, str], ParsedFile | Document], fingerprint: str) -> None:
+        self.fingerprint = fingerprint
+        self._parse = parse
+
+    def parse(self, path: Path, source: str) -> ParsedFile:
+        parsed = self._parse(path, source)
+        return ParsedFile(parsed) if isinstance(parsed, Document) else parsed
+
+    def warm_up(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Workshop:
     """A home with a catalog, a folder of files, and what is needed to fill the one from the other."""
 
     def __init__(self, folder: Path) -> None:
         self.home = folder / "home"
         self.files = folder / "files"
-        self.files.mkdir()
+        self.files.mkdir(exist_ok=True)
         self.catalog = Catalog.open(self.home)
         self.embedder = FakeEmbedder()
         self.chunker = LineChunker()
@@ -85,8 +116,16 @@ class Workshop:
         return [SourceFile(file, file.relative_to(self.files).as_posix()) for file in files]
 
     def pipeline(self) -> Pipeline:
-        return Pipeline(self.discover, self.parse, self.parser_fingerprint, self.chunker, self.embedder, batch_size=4)
+        parser = WorkshopParser(self.parse, self.parser_fingerprint)
+        return Pipeline(self.discover, parser, self.chunker, self.embedder, batch_size=4)
 
-    def ingest(self, *paths: Path, name: str = "default", progress: list[IngestProgress] | None = None) -> IngestReport:
+    def ingest(
+        self,
+        *paths: Path,
+        name: str = "default",
+        progress: list[IngestProgress] | None = None,
+        sync: Sync | None = None,
+    ) -> IngestReport:
         callback = None if progress is None else progress.append
-        return ingest(self.home, self.catalog, name, paths or (self.files,), self.pipeline(), progress=callback)
+        paths = paths or (self.files,)
+        return ingest(self.home, self.catalog, name, paths, self.pipeline(), progress=callback, sync=sync)

@@ -14,10 +14,11 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from rag.config import CONFIG_FILE, Settings, load_settings
+from rag.config import Settings, load_settings
 from rag.errors import ConfigError
 from rag.generation.openai_server import OpenAIChatModel
 from rag.interfaces import Endpoint
+from rag.layers import CONFIG_FILE
 from rag.models import default_cache, resolve
 from rag.types import Generated, Message, Sampling
 from service.engine import installation

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rag.config import load_settings, profile_names
+from rag.config import load_settings
 from rag.errors import ConfigError
+from rag.layers import profile_names
 from service.engine import installation
 from service.engine.command import Hardware, Plan
 

@@ -4,11 +4,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
 import rag.catalog.migrations
 from rag.catalog import CATALOG_FILE, Catalog
@@ -16,6 +17,7 @@ from rag.catalog.opening import open_engine, reading
 from rag.catalog.schema import HEAD_REVISION, metadata
 from rag.errors import CatalogError
 from rag.fakes import FakeEmbedder
+from rag.types import Failure
 
 
 def test_the_migrations_make_the_schema(tmp_path: Path) -> None:
@@ -33,6 +35,31 @@ def test_the_newest_migration_is_the_head() -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(rag.catalog.migrations.__file__).parent))
     assert ScriptDirectory.from_config(config).get_heads() == [HEAD_REVISION]
+
+
+def test_a_catalog_of_the_first_schema_keeps_what_it_holds(tmp_path: Path) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(rag.catalog.migrations.__file__).parent))
+    engine = create_engine(f"sqlite:///{tmp_path / CATALOG_FILE}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(
+            text(
+                "INSERT INTO collections (tenant_id, name, embedder, embedding_model, dimension, analyzer, last_seq,"
+                " published_seq, created_at) VALUES (1, 'default', 'e', 'm', 8, 'a', 0, 0, 'now')"
+            )
+        )
+        connection.execute(text("INSERT INTO failures VALUES (1, 'a.pdf', 'the file is damaged', NULL)"))
+    engine.dispose()
+    with Catalog.open(tmp_path) as catalog:
+        collection = catalog.collection("default")
+        assert catalog.failures(collection) == [Failure("a.pdf", "the file is damaged")]
+        assert catalog.synced_folders(collection) == []
+        catalog.remember_synced(collection, [Path("/b"), Path("/a"), Path("/b")])
+        assert catalog.synced_folders(collection) == [Path("/a"), Path("/b")]
+        catalog.delete_collection("default")
+        assert catalog.damage() == []
 
 
 def test_opening_again_keeps_everything(tmp_path: Path) -> None:
@@ -65,6 +92,14 @@ def test_a_home_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CatalogError, match="cannot be made"):
         Catalog.open(tmp_path / "file" / "home")
+
+
+def test_a_home_is_made_for_its_owner_alone_and_left_as_it_is(tmp_path: Path) -> None:
+    Catalog.open(tmp_path / "home").close()
+    assert (tmp_path / "home").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "home").chmod(0o750)
+    Catalog.open(tmp_path / "home").close()
+    assert (tmp_path / "home").stat().st_mode & 0o777 == 0o750
 
 
 def test_commits_are_durable_and_references_are_kept(tmp_path: Path) -> None:

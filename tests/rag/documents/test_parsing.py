@@ -4,6 +4,7 @@ import itertools
 import re
 import zipfile
 from collections.abc import Callable
+from email.message import EmailMessage
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -16,7 +17,8 @@ from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import PageBreak, Paragraph, SimpleDocTemplate, Table
 
 from rag.documents import parsing
-from rag.documents.parsing import parse, parser_fingerprint
+from rag.documents.parsing import parse, parse_file
+from rag.documents.revision import parser_fingerprint
 from rag.errors import SourceError
 from rag.types import Document
 
@@ -156,6 +158,42 @@ def test_mail_with_html_alone_and_an_attachment(parsed: Parse) -> None:
         "Content-Disposition: attachment; filename=plan.pdf\nContent-Transfer-Encoding: base64\n\nAAAA\n--b--\n"
     )
     assert parsed("a.eml", mail).text == "Subject: s\n\nHello there\n\n- x\n\nAttachments: plan.pdf"
+
+
+def test_attachments_are_documents_of_their_own(tmp_path: Path) -> None:
+    mail = EmailMessage()
+    mail["Subject"] = "s"
+    mail.set_content("See the files.")
+    mail.add_attachment("# Plan\n\nOil in May.", subtype="markdown", filename="plan.md")
+    mail.add_attachment("# Plan\n\nOil in June.", subtype="markdown", filename="plan.md")
+    mail.add_attachment(_encrypted_pdf(), maintype="application", subtype="pdf", filename="../a/locked.pdf")
+    mail.add_attachment(b"PK\x05\x06" + bytes(18), maintype="application", subtype="zip", filename="x.zip")
+    mail.add_attachment(b"\x89PNG\r\n", maintype="image", subtype="png", filename="logo.png")
+    mail.add_attachment(b"", maintype="application", subtype="octet-stream", filename="none.txt")
+    path = tmp_path / "m.eml"
+    path.write_bytes(mail.as_bytes())
+    parsed = parse_file(path, "box/m.eml")
+    assert "Attachments: plan.md, plan.md" in parsed.document.text
+    assert [(each.document.source, each.document.text) for each in parsed.attachments] == [
+        ("box/m.eml/plan.md", "# Plan\n\nOil in May.\n"),
+        ("box/m.eml/plan (2).md", "# Plan\n\nOil in June.\n"),
+    ]
+    assert parsed.attachments[0].size_bytes == len(b"# Plan\n\nOil in May.\n")
+    assert [(each.source, each.reason.split(";")[0]) for each in parsed.failures] == [
+        ("box/m.eml/.._a_locked.pdf", "the file is encrypted"),
+        ("box/m.eml/x.zip", "the file is an archive (zip)"),
+        ("box/m.eml/none.txt", "the attachment is empty (0 bytes)"),
+    ]
+    opened = parse_file(path, "box/m.eml", ["secret"])
+    assert [each.document.source for each in opened.attachments][-1] == "box/m.eml/.._a_locked.pdf"
+
+
+def test_passwords_open_encrypted_pdfs(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(_encrypted_pdf())
+    assert parse(path, "a.pdf", ["wrong", "secret"]).text == "text"
+    with pytest.raises(SourceError, match="none of the 1 passwords opens it"):
+        parse(path, "a.pdf", ["wrong"])
 
 
 def test_mail_prefers_plain_text_to_the_same_in_html(parsed: Parse) -> None:
@@ -310,7 +348,8 @@ _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)
         ("a.html", b"<html><script>x</script></html>", "no text"),
         ("a.pdf", b"%PDF-1.4 torn", "damaged"),
         ("a.docx", b"PK\x03\x04 torn", "damaged"),
-        ("a.pptx", b"no zip at all", "damaged"),
+        ("a.pptx", bytes(range(256)) * 10, "not what its name says"),
+        ("a.pptx", b"PK\x05\x06" + bytes(18), "not what its name says"),
         ("a.xlsx", b"", "empty"),
         ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(20), "image"),
         ("picture.txt", b"\x89PNG\r\n\x1a\n" + bytes(20), "image"),
@@ -346,10 +385,13 @@ def test_a_readers_bug_is_a_source_error_but_lack_of_memory_is_not(
 
         return read
 
-    monkeypatch.setitem(parsing._TEXT_READERS, "txt", ("text/plain", broken(RecursionError("too\ndeep"))))
-    with pytest.raises(SourceError, match="RecursionError: too deep"):
+    monkeypatch.setitem(parsing._READERS, "text/plain", broken(LookupError("too\ndeep")))
+    with pytest.raises(SourceError, match="LookupError: too deep"):
         parsed("a.txt", b"x")
-    monkeypatch.setitem(parsing._TEXT_READERS, "txt", ("text/plain", broken(MemoryError())))
+    monkeypatch.setitem(parsing._READERS, "text/plain", broken(RecursionError()))
+    with pytest.raises(SourceError, match="nested too deeply"):
+        parsed("a.txt", b"x")
+    monkeypatch.setitem(parsing._READERS, "text/plain", broken(MemoryError()))
     with pytest.raises(MemoryError):
         parsed("a.txt", b"x")
 

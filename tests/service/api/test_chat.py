@@ -243,7 +243,6 @@ UNSUPPORTED = {
     "reasoning_effort": "high",
     "store": True,
     "service_tier": "flex",
-    "conversation": "abc",
     "colection": "typo",
     "top_k": 5,
 }
@@ -260,18 +259,13 @@ async def test_what_is_not_supported_is_named(client_for, scripts, name):
     assert library.answerer.asked == []
 
 
-async def test_conversations_are_refused_with_the_way_out(client_for, scripts):
-    async with client_for(scripts.library()) as client:
-        response = await client.post(PATH, json=asking(conversation="c1"))
-    assert "keeps no conversations; send the earlier messages" in response.json()["error"]["message"]
-
-
 async def test_fields_that_ask_for_nothing_are_accepted(client_for, scripts):
     neutral = {
         "n": 1, "top_p": 1.0, "stop": None, "tools": [], "tool_choice": "auto", "logprobs": False, "logit_bias": {},
         "presence_penalty": 0, "frequency_penalty": 0.0, "response_format": {"type": "text"}, "modalities": ["text"],
         "store": False, "user": "ann", "metadata": {"a": "b"}, "service_tier": "auto", "reasoning_effort": None,
         "conversation": None, "seed": None, "max_tokens": 5, "max_completion_tokens": 5, "stream": None,
+        "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "ignore_eos": False,
     }  # fmt: skip
     async with client_for(scripts.library()) as client:
         response = await client.post(PATH, json=asking(**neutral))

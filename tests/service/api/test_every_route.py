@@ -19,6 +19,8 @@ from starlette.routing import Mount
 from rag.build import Library
 from rag.config import Settings
 from rag.fakes import FakeEmbedder, ScriptedModel
+from rag.question import Question
+from rag.types import Scope
 from service.api.app import create_app
 from service.api.identity import Editor
 from service.keys import new_key
@@ -27,12 +29,21 @@ pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 OPEN = {("GET", "/healthz"), ("GET", "/"), ("HEAD", "/"), ("GET", "/static"), ("HEAD", "/static")}
 """All that needs no key."""
-READING = {("POST", "/v1/chat/completions"), ("POST", "/v1/search")}
+READING = {
+    ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/search"),
+    ("POST", "/v1/feedback"),
+    ("PATCH", "/v1/conversations/{conversation_id}"),
+    ("DELETE", "/v1/conversations/{conversation_id}"),
+}
 """What a reader may call although its method is one that changes things."""
 OPERATORS = {("GET", "/metrics")}
 COLLECTION, DOCUMENT, WORD = "xyzzy-plans", "xyzzy.md", "xyzzygy"
-PROBES = {"messages": [{"role": "user", "content": f"What is {WORD}?"}], "query": WORD}
+QUESTION = f"What is {WORD}?"
+PROBES = {"messages": [{"role": "user", "content": QUESTION}], "query": WORD}
 """Values for fields of bodies that a made-up one would not do for."""
+NAMING = {"collection": "collection", "conversation": "conversation_id", "turn": "turn_id"}
+"""Fields of bodies that name a thing which somebody owns, and what that is called in paths."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,8 @@ def operations(app: FastAPI) -> list[Operation]:
         for path, methods in described.items()
         for method, operation in methods.items()
     ]
+    # What is deleted is gone for those that come after.
+    found.sort(key=lambda each: each.method == "DELETE")
     known = {(each.method, each.path) for each in found}
     for route in _flat(app.routes):
         methods = ("GET", "HEAD") if isinstance(route, Mount) else getattr(route, "methods", None) or ()
@@ -108,16 +121,16 @@ async def send(
 
 
 def _named(body: Any, ids: Mapping[str, str]) -> Any:
-    return body | {"collection": ids["collection"]} if isinstance(body, dict) and "collection" in body else body
+    return body | {name: ids[thing] for name, thing in NAMING.items() if name in body}
 
 
 def names_a_thing(operation: Operation, app: FastAPI) -> bool:
-    """Whether it is asked of something that somebody owns: a collection, or whatever has an id in the path."""
+    """Whether it is asked of something that somebody owns: what ``NAMING`` has, or whatever has an id in the path."""
     if "{" in operation.path:
         return True
     content = (operation.schema or {}).get("requestBody", {}).get("content", {})
     schema = content.get("application/json", {}).get("schema", {})
-    return "collection" in (example(schema, app.openapi()["components"]["schemas"]) or {})
+    return not NAMING.keys().isdisjoint(example(schema, app.openapi()["components"]["schemas"]) or {})
 
 
 @dataclass
@@ -130,7 +143,7 @@ class Ground:
 
 @pytest.fixture
 async def ground(tmp_path: Path):
-    """Two tenants: acme's collection, its document and every word of it begin with xyzzy."""
+    """Two tenants: acme's collection, its document and every word of it begin with xyzzy, its job and question too."""
     library = Library(
         tmp_path / "home", Settings(), embedder=FakeEmbedder(), chat_model=ScriptedModel(f"It is {WORD} [1].")
     )
@@ -140,10 +153,20 @@ async def ground(tmp_path: Path):
     (tmp_path / "b" / "rules.md").write_text("# Rules\n\nReturns are accepted within thirty days.\n")
     library.ingest([tmp_path / "a"], COLLECTION, tenant="acme")
     library.ingest([tmp_path / "b"])
-    [document] = library.catalog.documents(library.catalog.collection(COLLECTION, "acme"))
+    collection = library.catalog.collection(COLLECTION, "acme")
+    [document] = library.catalog.documents(collection)
+    foreign = {"collection": COLLECTION, "document_id": document.id}
+    foreign |= {"job_id": "job_acme", "conversation_id": "conv_acme", "turn_id": "turn_acme"}
+    library.catalog.jobs.add(foreign["job_id"], collection, [(DOCUMENT, 1)], max_queued=1)
+    # Ended, so that its events come to an end.
+    library.catalog.jobs.cancel(foreign["job_id"], "acme")
+    answer = await library.answerer.answer(Question(QUESTION, COLLECTION, scope=Scope("acme")))
+    library.catalog.conversations.add_turn(
+        foreign["conversation_id"], foreign["turn_id"], COLLECTION, answer, "acme", new=True
+    )
     app = create_app(library)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
-        yield Ground(library, app, client, {"collection": COLLECTION, "document_id": document.id})
+        yield Ground(library, app, client, foreign)
     await library.aclose()
 
 
@@ -246,6 +269,27 @@ async def test_an_id_of_another_tenant_is_not_there_in_an_own_collection(ground:
         response = await send(ground.client, ground.app, operation, mixed, admin)
         assert response.status_code == 404, (operation.method, operation.path)
         assert WORD not in response.text
+
+
+@pytest.mark.parametrize("who", [{"tenant": "default"}, {"tenant": "acme", "collections": frozenset({"other"})}])
+async def test_what_is_anothers_cannot_be_named_where_naming_is_optional(ground: Ground, issue, who) -> None:
+    headers = {"Authorization": f"Bearer {issue(ground.library, 'admin', **who)}"}
+    for thing in ("job", "conversation"):
+        found = ground.foreign[f"{thing}_id"]
+        shown = [
+            (await ground.client.get(f"/v1/{thing}s", params={"after": each}, headers=headers))
+            for each in (found, "missing")
+        ]
+        if thing == "conversation":
+            asked = {"messages": [{"role": "user", "content": "And?"}]}
+            shown += [
+                await ground.client.post("/v1/chat/completions", json=asked | {"conversation": each}, headers=headers)
+                for each in (found, "missing")
+            ]
+        assert {each.status_code for each in shown} == {404}
+        assert len({each.text.replace(found, "missing") for each in shown}) == 1
+    [conversation] = ground.library.catalog.conversations.page("acme")
+    assert conversation.turns == 1
 
 
 async def test_a_flaw_that_is_planted_is_found(ground: Ground, issue) -> None:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 from rag.build import Library
 from rag.catalog import CATALOG_FILE
 from rag.fakes import FakeEmbedder, ScriptedModel
+from rag.types import Exposure
 from service.cli.main import app
 from service.cli.session import Session
 
@@ -183,3 +184,50 @@ def test_another_tenants_documents_are_its_own(domainqa, folder: Path) -> None:
     assert ok(domainqa("reindex", "--json")) == {"collections": []}
     assert ok(domainqa("reindex", "--tenant", "acme", "--json")) == {"collections": [{"name": "default", "chunks": 2}]}
     assert domainqa("ingest", str(folder), "--tenant", "a b").exit_code == 1
+
+
+def test_a_synced_folder_loses_what_its_files_lost_but_not_all_of_it(domainqa, folder: Path) -> None:
+    ok(domainqa("ingest", str(folder), "--sync", "--json"))
+    assert ok(domainqa("documents", "folders", "--json")) == {"folders": [str(folder.resolve())]}
+    (folder / "pump.md").unlink()
+    assert ok(domainqa("ingest", "--sync", "--json"))["removed"] == 1
+    for path in (folder / "sub").iterdir():
+        path.unlink()
+    result = domainqa("ingest", "--sync", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["removed"]) == (0, 1), "an unreadable file is still there"
+    (folder / "pump.md").write_text(f"# Gear pump\n\n{BOLTS}\n")
+    ok(domainqa("ingest", "--sync", "--json"))
+    (folder / "pump.md").unlink()
+    (folder / "empty.txt").unlink()
+    result = domainqa("ingest", "--sync", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["withheld"] == [{"folder": str(folder.resolve()), "missing": 1, "documents": 1}]
+    assert ok(domainqa("ingest", "--sync", "--allow-mass-removal", "--json"))["removed"] == 1
+    ok(domainqa("documents", "folders", "--forget", str(folder)))
+    assert ok(domainqa("documents", "folders", "--json")) == {"folders": []}
+
+
+def test_near_duplicates_are_listed(domainqa, folder: Path) -> None:
+    (folder / "copy.md").write_text((folder / "pump.md").read_text())
+    ok(domainqa("ingest", str(folder), "--json"))
+    found = ok(domainqa("documents", "duplicates", "--json"))
+    assert found == {"duplicates": [{"documents": ["copy.md", "pump.md"], "similarity": 1.0}]}
+    assert "copy.md" in ok(domainqa("documents", "duplicates"))
+
+
+def test_a_purge_names_what_it_cannot_reach(domainqa, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ok(domainqa("ingest", str(folder), "--json"))
+    [pump, _] = ok(domainqa("documents", "list", "--json"))["documents"]
+
+    class Trained:
+        name = "pumps-0123456789ab"
+        exposure = Exposure(documents=(pump["document_id"],))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("finetune.adapters.AdapterRegistry.list", lambda self: [Trained()])
+        shown = ok(domainqa("documents", "remove", "pump.md", "--purge", "--yes"))
+    assert shown.startswith("erased pump.md (1 chunks)")
+    for part in (str(folder.resolve() / "pump.md"), "backups", "the adapter pumps-0123456789ab"):
+        assert part in shown.replace("\n", " ")
+    assert all(hit["text"] != BOLTS for hit in ok(domainqa("search", "casing bolts", "--json"))["hits"])
+    assert domainqa("doctor", "--json").exit_code == 0

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from rag.ingestion import IngestProgress
-from rag.types import Failure, IngestReport
+from rag.syncing import Sync
+from rag.types import Failure, IngestReport, WithheldRemoval
 from service.cli.progress import IngestDisplay
 
 REPORT = IngestReport(
@@ -26,10 +27,23 @@ class Ingests:
 
     report: IngestReport = REPORT
     asked: list[tuple[list[Path], str]] = field(default_factory=list)
+    options: list[tuple[Sync | None, tuple[str, ...]]] = field(default_factory=list)
+    synced: list[Path] = field(default_factory=list)
     closed: bool = False
 
-    def ingest(self, paths, collection, on_progress, *, tenant="default"):
+    @property
+    def catalog(self) -> "Ingests":
+        return self
+
+    def collection(self, name: str, tenant: str) -> str:
+        return name
+
+    def synced_folders(self, collection: str) -> list[Path]:
+        return self.synced
+
+    def ingest(self, paths, collection, on_progress, *, tenant="default", sync=None, passwords=()):
         self.asked.append((list(paths), collection))
+        self.options.append((sync, passwords))
         for done in range(4):
             on_progress(IngestProgress(done, 3, 10 * done, "manual.pdf"))
         return self.report
@@ -75,6 +89,38 @@ def test_strict_makes_unreadable_files_an_error_and_still_reports(cli, ingest) -
     assert len(json.loads(result.stdout)["failed"]) == 1
     cli.library = Ingests(IngestReport(1, 0, 0, 0, (), 1, 0.1))
     assert ingest("--strict").exit_code == 0
+
+
+def test_syncing_is_asked_for_and_a_withheld_removal_is_an_error(cli, ingest, tmp_path: Path) -> None:
+    assert ingest().exit_code == 0
+    assert cli.library.options == [(None, ())]
+    ingest("--sync", "--allow-mass-removal")
+    assert cli.library.options[-1] == (Sync(allow_mass_removal=True), ())
+    cli.library = Ingests(IngestReport(1, 0, 2, 0, (), 1, 0.1, withheld=(WithheldRemoval("/mnt/x", 57, 60),)))
+    result = ingest("--sync", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["withheld"] == [{"folder": "/mnt/x", "missing": 57, "documents": 60}]
+    assert result.stderr.splitlines()[-1].startswith("error: 57 of 60 documents of /mnt/x have lost their file; none")
+
+
+def test_sync_without_a_path_takes_the_folders_synced_before(cli, ingest, tmp_path: Path) -> None:
+    result = cli("ingest", "--sync")
+    assert (result.exit_code, "no synced folders" in result.stderr) == (1, True)
+    cli.library.synced = [tmp_path]
+    assert cli("ingest", "--sync").exit_code == 0
+    assert cli.library.asked == [([tmp_path], "default")]
+    cli.library.synced = [tmp_path / "unmounted"]
+    result = cli("ingest", "--sync")
+    assert (result.exit_code, "is not there; mount it" in result.stderr) == (1, True)
+    assert cli("ingest").exit_code == 2
+
+
+def test_passwords_come_from_a_file_one_a_line(cli, ingest, tmp_path: Path) -> None:
+    (tmp_path / "passwords").write_text("one\n two \n\n")
+    assert ingest("--password-file", str(tmp_path / "passwords")).exit_code == 0
+    assert cli.library.options == [(None, ("one", " two "))]
+    result = ingest("--password-file", str(tmp_path / "nowhere"))
+    assert (result.exit_code, "cannot be read" in result.stderr) == (1, True)
 
 
 def test_a_path_that_is_not_there_is_told_before_models_are_fetched(cli, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Search and answers as tools of other programs' assistants, by the Model Context Protocol."""
