@@ -61,7 +61,8 @@ def pack(
     bench = _Bench(budget_tokens, counter, read_span, shown)
     room_beside = int(budget_tokens * beside_share)
     for hit in hits:
-        if not bench.take(_passage(hit.chunk, hit.score)) or beside is None:
+        # Without a share even a neighbour that costs nothing, being part of a word that is shown, stays out.
+        if not bench.take(_passage(hit.chunk, hit.score)) or beside is None or not beside_share:
             continue
         for chunk in beside(hit.chunk):
             before = bench.tokens
