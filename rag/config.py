@@ -36,8 +36,8 @@ class EmbeddingSettings(_Settings):
 
 class ParsingSettings(_Settings):
     workers: int | None = Field(default=None, ge=0)
-    """Processes that read files; half the cores, at most four, when unset. With 0 files are read in this process,
-    and the two bounds below don't hold."""
+    """Processes that read files; half the cores, two at least and four at most, when unset. With 0 files are read in
+    this process, and the two bounds below don't hold."""
     timeout_s: float = Field(default=120.0, gt=0)
     """For one file; then its process is ended and the file is reported."""
     memory_mb: int = Field(default=2048, ge=256)

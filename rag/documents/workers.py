@@ -35,8 +35,11 @@ _MIB = 1024 * 1024
 
 
 def default_workers() -> int:
-    """Half the cores, at most four: the embedder needs the others, and seldom waits for more."""
-    return max(1, min(4, (os.cpu_count() or 2) // 2))
+    """Half the cores, at most four: the embedder needs the others, and seldom waits for more.
+
+    Two at least: the embedder begins when a window of texts is full, and until then there is nothing else to do.
+    """
+    return max(2, min(4, (os.cpu_count() or 2) // 2))
 
 
 class WorkerPool:

@@ -158,7 +158,7 @@ def test_several_threads_get_a_process_each_up_to_the_number(tmp_path: Path, mak
 
 
 def test_the_number_of_processes_leaves_cores_to_the_embedder(monkeypatch: pytest.MonkeyPatch) -> None:
-    for cores, expected in ((1, 1), (2, 1), (4, 2), (64, 4)):
+    for cores, expected in ((1, 2), (2, 2), (8, 4), (64, 4)):
         monkeypatch.setattr(workers.os, "cpu_count", lambda cores=cores: cores)
         assert ParsingWorkers(ParsingSettings()).parallel == expected
 
