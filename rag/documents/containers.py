@@ -25,6 +25,7 @@ class ZipContainer:
         self._size = len(data)
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(data))
+        # NotImplementedError is zipfile's word for a compression or version that it does not know.
         except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, OSError) as error:
             raise SourceError(f"the file is damaged: it begins as an archive, but {error}") from error
 

@@ -34,6 +34,7 @@ def read_word(data: bytes) -> Layout:
         ordered = _ordered_lists(archive)
         notes = _notes(archive)
         core = _part(archive, "docProps/core.xml") if "docProps/core.xml" in archive.namelist() else Element("none")
+    # NotImplementedError is zipfile's word for a compression or version that it does not know.
     except (zipfile.BadZipFile, KeyError, ElementTree.ParseError, NotImplementedError, EOFError) as error:
         raise SourceError(f"the file is damaged or no Word document: {error}") from error
     reader = _Reader(styles, ordered)

@@ -1,5 +1,5 @@
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,12 @@ def test_a_file_that_vanishes_is_a_failure(workshop: Workshop) -> None:
     missing = SourceFile(workshop.files / "gone.txt", "gone.txt")
     pipeline = workshop.pipeline()
     files = [*pipeline.discover([workshop.files], []), missing]
-    workshop.discover = lambda paths, skipped: skipped.append(Failure("link", "the link leads to nothing")) or files  # type: ignore
+
+    def discover(paths: Sequence[Path], skipped: list[Failure]) -> list[SourceFile]:
+        skipped.append(Failure("link", "the link leads to nothing"))
+        return files
+
+    workshop.discover = discover
     report = workshop.ingest()
     assert report.added == 1
     assert [failure.source for failure in report.failed] == ["link", "gone.txt"]
