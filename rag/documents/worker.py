@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError
+
 from rag.errors import SourceError
 from rag.types import ParsedFile
 
@@ -27,23 +30,17 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """The file cannot be read, and why."""
+class Reply:
+    """What became of a job; without any of these, that jobs are taken now."""
 
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class OutOfMemory:
-    """The system gave no more."""
+    parsed: ParsedFile | None = None
+    refused: str | None = None
+    """Why the file cannot be read."""
+    out_of_memory: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """All is imported; jobs are taken."""
-
-
-Reply = Ready | ParsedFile | Refused | OutOfMemory
+# JSON, for a file may have taken the process over: whoever reads its reply must run no code of it, as pickle would.
+REPLIES = TypeAdapter(Reply)
 
 
 def main() -> None:
@@ -58,13 +55,19 @@ def main() -> None:
 
     def answer(job: Job) -> Reply:
         try:
-            return parse_file(job.path, job.source, job.passwords)
+            return Reply(parsed=parse_file(job.path, job.source, job.passwords))
         except SourceError as error:
-            return Refused(str(error))
+            return Reply(refused=str(error))
         except MemoryError:
-            return OutOfMemory()
+            return Reply(out_of_memory=True)
 
-    connection.send(Ready())
+    def encoded(reply: Reply) -> bytes:
+        try:
+            return REPLIES.dump_json(reply)
+        except PydanticSerializationError:
+            return REPLIES.dump_json(Reply(refused="its text holds half a surrogate pair"))
+
+    connection.send_bytes(encoded(Reply()))
     while True:
         try:
             job: Job = connection.recv()
@@ -75,7 +78,7 @@ def main() -> None:
         reply = answer(job)
         faulthandler.cancel_dump_traceback_later()
         try:
-            connection.send(reply)
+            connection.send_bytes(encoded(reply))
         except OSError:
             return
 

@@ -20,10 +20,11 @@ from threading import Lock
 from typing import IO
 
 import psutil
+from pydantic import ValidationError
 
 from rag.config import ParsingSettings
 from rag.documents.revision import parser_fingerprint
-from rag.documents.worker import Job, OutOfMemory, Ready, Refused, Reply
+from rag.documents.worker import REPLIES, Job, Reply
 from rag.errors import SourceError, StateError
 from rag.types import ParsedFile
 
@@ -107,12 +108,11 @@ class ParsingWorkers:
             usable = worker.memory_mib() < self._settings.memory_mb / 2
         finally:
             self._give_back(worker, usable)
-        if isinstance(reply, Refused):
-            raise SourceError(reply.reason)
-        if isinstance(reply, OutOfMemory):
+        if reply.refused is not None:
+            raise SourceError(reply.refused)
+        if reply.out_of_memory or reply.parsed is None:
             raise SourceError("reading the file needed more memory than the system had; split it")
-        assert isinstance(reply, ParsedFile)
-        return reply
+        return reply.parsed
 
     def close(self) -> None:
         """End the processes that are at work: their ``parse`` raises. Starts none from now on."""
@@ -175,8 +175,8 @@ class _Worker:
                     raise SourceError(
                         f"reading the file took more than the {job.timeout_s:g} seconds of parsing.timeout_s"
                     )
-            reply: Reply = self._connection.recv()
-        except (EOFError, OSError) as error:
+            reply = REPLIES.validate_json(self._connection.recv_bytes())
+        except (EOFError, OSError, ValidationError) as error:
             raise SourceError(f"the file broke its reader: the process {self._death()}") from error
         return reply
 
@@ -201,7 +201,7 @@ class _Worker:
         if self._ready:
             return
         try:
-            if self._connection.poll(_START_TIMEOUT_S) and isinstance(self._connection.recv(), Ready):
+            if self._connection.poll(_START_TIMEOUT_S) and self._connection.recv_bytes():
                 self._ready = True
                 return
             reason = f"did not begin within {_START_TIMEOUT_S:g} seconds"
