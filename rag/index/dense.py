@@ -75,7 +75,7 @@ class DenseIndex:
         query = np.ascontiguousarray(vector, np.float32)[np.newaxis]
 
         # Requests run side by side; within one search a second thread costs more than it brings: 10,000 vectors of 384
-        # numbers took .8 ms with one and 1.9 ms with two, 200,000 took 13 and 31 ms. The setting is the calling thread's.
+        # numbers took .8 ms with one and 1.9 ms with two, 200,000 took 13 and 31 ms. This sets the calling thread's.
         faiss.omp_set_num_threads(1)
 
         def fetch(count: int) -> list[ScoredRow]:
