@@ -1,10 +1,11 @@
 """Query to hits: two channels, one fusion, every hit checked against the catalog. Knows nothing of prompts.
 
-The number of candidates per channel does not depend on ``top_k``, and a candidate's score depends on no other one, so
-asking for more never reorders the first ones. What one channel found is scored by the other, too: a channel whose
-scores are all alike then adds the same to all and has no say.
+Neither the candidates of a channel nor their scores depend on ``top_k``, so asking for more never reorders the first
+ones. What one channel found is scored by the other, too: a channel whose scores are all alike then adds the same to all
+and has no say.
 """
 
+from collections.abc import Collection as AnyOf
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -138,10 +139,32 @@ class HybridRetriever:
         if not lexical:
             return {"dense": Channel(by_vector, {})}
         term_rows, vector_rows = {item.row for item in by_terms}, {item.row for item in by_vector}
+        scored = snapshot.lexical.scores(terms, vector_rows - term_rows)
+        with_terms = {item.row: item.score for item in by_terms} | scored
+        beyond_words = self._beyond_words(query, by_vector, with_terms, snapshot.languages)
         return {
             "dense": Channel(by_vector, snapshot.dense.scores(vector, term_rows - vector_rows)),
-            "lexical": Channel(by_terms, snapshot.lexical.scores(terms, vector_rows - term_rows)),
+            "lexical": Channel(by_terms, scored | beyond_words),
         }
+
+    def _beyond_words(
+        self, query: str, by_vector: Sequence[ScoredRow], scored: Mapping[int, float], languages: AnyOf[str | None]
+    ) -> dict[int, float]:
+        """The mean BM25 score of the dense candidates in the question's language, for those in another one.
+
+        Only for rows without any of its terms: their language keeps them from having one, so that says nothing.
+        """
+        by_script = language_by_script(query)
+        asked = by_script if by_script != "en" else detect_language(query) or by_script
+        if not set(languages) - {asked, None}:
+            return {}
+        rows = [item.row for item in by_vector]
+        of_row = self._catalog.chunk_languages(self._collection_id, rows)
+        same = [scored.get(row, 0.0) for row in rows if of_row.get(row) in (asked, None)]
+        if not same:
+            return {}
+        mean = sum(same) / len(same)
+        return {row: mean for row in rows if row not in scored and of_row.get(row) not in (asked, None)}
 
     def fused_hits(self, channels: Mapping[str, Channel], top_k: int, seq: int) -> list[Hit]:
         """The best candidates that are visible at ``seq``."""

@@ -294,6 +294,11 @@ class Catalog:
         with read_transaction(self._engine) as connection:
             return reading.document_chunks(connection, collection_id, document_id, seq)
 
+    def chunk_languages(self, collection_id: int, rows: AnyOf[int]) -> dict[int, str | None]:
+        """The languages of those of the rows that are the collection's, visible or not."""
+        with read_transaction(self._engine) as connection:
+            return reading.chunk_languages(connection, collection_id, rows)
+
     def languages(self, collection_id: int) -> set[str | None]:
         """The languages of the collection's documents."""
         with read_transaction(self._engine) as connection:

@@ -1,6 +1,6 @@
 """What readers ask for: visible chunks by row, a document's chunks, and rows with vectors for building indexes.
 
-``chunks_by_row`` and ``visible_rows`` run at every query, so their statements are made once, here.
+``chunks_by_row``, ``chunk_languages`` and ``visible_rows`` run at every query, so their statements are made once, here.
 """
 
 import json
@@ -68,6 +68,11 @@ _LANGUAGES = (
     .where(documents.c.collection_id == bindparam("collection_id"))
     .distinct()
 )
+_CHUNK_LANGUAGES = (
+    select(chunks.c.row, document_versions.c.language)
+    .join(document_versions, document_versions.c.id == chunks.c.version_id)
+    .where(_by_row)
+)
 _INDEX_ROWS = (
     select(
         chunks.c.row,
@@ -106,6 +111,14 @@ def chunks_by_row(connection: Connection, collection_id: int, rows: AnyOf[int], 
     for some in _batches(rows):
         values = {"rows": some, "collection_id": collection_id, "seq": seq}
         found.update((chunk.row, chunk) for chunk in _stored_chunks(connection, _CHUNKS_BY_ROW, values))
+    return found
+
+
+def chunk_languages(connection: Connection, collection_id: int, rows: AnyOf[int]) -> dict[int, str | None]:
+    found: dict[int, str | None] = {}
+    for some in _batches(rows):
+        values = {"rows": some, "collection_id": collection_id}
+        found.update((row, language) for row, language in connection.execute(_CHUNK_LANGUAGES, values))
     return found
 
 

@@ -245,6 +245,28 @@ def test_what_one_channel_found_is_scored_by_the_other(workshop: Workshop) -> No
         assert channel.scores() == pytest.approx(expected)
 
 
+def test_rows_in_another_language_without_a_term_get_the_mean_of_those_in_the_questions(workshop: Workshop) -> None:
+    collection = workshop.collection()
+    for source, text, language in [
+        ("two", "the oil of the pump", "en"),
+        ("one", "the seal of the valve", "en"),
+        ("none", "seal, valve, motor", "en"),
+        ("part", "масло ZP-40 насос", "ru"),
+        ("other", "масло насос", "ru"),
+    ]:
+        workshop.put(collection, source, text, language)
+    workshop.ingest()  # of nothing more, so that what was stored is published
+    snapshot = IndexReader(workshop.home, workshop.catalog, collection, workshop.embedder).current()
+    searched = retriever(workshop, languages=["en"])
+    channels = searched.search("what is the oil of the pump ZP-40", snapshot)
+    chunks = workshop.catalog.chunks(collection.id, channels["lexical"].scores(), snapshot.seq)
+    scores = {chunks[row].source: score for row, score in channels["lexical"].scores().items()}
+    assert set(scores) == {"two", "one", "part", "other"}
+    assert scores["other"] == pytest.approx((scores["two"] + scores["one"] + 0) / 3)
+    only = {item.row for item in channels["lexical"].ranking}
+    assert {chunks[row].source for row in only} == {"two", "one", "part"}
+
+
 def test_rare_terms_weigh_more(workshop: Workshop) -> None:
     workshop.write(a="oil pump", b="oil pump", c="oil seal")
     workshop.ingest()
