@@ -12,6 +12,7 @@ from typing import Literal
 
 from finetune.examples import ExampleMessage, Provenance, TrainingExample
 from finetune.facts import Fact
+from finetune.wording import sentence, wordings
 from rag.abstaining import abstention_text
 from rag.build import Library
 from rag.citing import cite
@@ -24,14 +25,12 @@ from rag.prompting import build
 from rag.question import Question, Run
 from rag.reading import Reader
 from rag.rewriting import by_rules
-from rag.types import Collection, Evidence, Hit, Message, StoredChunk
+from rag.types import Collection, Document, Evidence, Hit, Message, StoredChunk
 
 Reason = Literal[
     "is a follow-up", "its quote is not in the collection", "its gold passage does not fit", "no answer is supported"
 ]
 """Why there is no example of a question."""
-
-_ENDS = (".", "!", "?", "。", "！", "？", "…")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +97,7 @@ class Grounder:
         self._retriever = library.retriever(collection)
         self._model = library.prompt_reader()
         self._similarity = library.similarity()
+        self._documents: dict[str, tuple[Document, Sequence[StoredChunk]]] = {}
 
     def prompt(self, question: str, change: Callable[[tuple[Hit, ...]], Sequence[Hit]] | None = None) -> Run:
         """The run of a first question up to its prompt, as the server makes it; ``change`` puts in other hits."""
@@ -142,30 +142,36 @@ class Grounder:
         """Where the quotes stand, with the chunk that holds the most of each."""
         found = []
         for source, quote in asked.quotes:
-            try:
-                info = self._catalog.document_info(self._collection, source)
-            except NotFoundError:
+            read = self._read(source)
+            if read is None:
                 return None
-            document = self._catalog.document(self._collection, source)
+            document, chunks = read
             known = asked.span is not None and asked.version == document.version
             start = asked.span[0] if known and asked.span is not None else document.text.find(quote)
             if start < 0:
                 return None
             end = start + len(quote)
-            seq = self._catalog.published_seq(self._collection.id)
-            chunks = self._catalog.document_chunks(self._collection.id, info.id, seq)
             best = max(chunks, key=lambda chunk: min(end, chunk.end) - max(start, chunk.start))
             found.append(_Gold(best, start, end))
         return tuple(found)
 
+    def _read(self, source: str) -> tuple[Document, Sequence[StoredChunk]] | None:
+        if source not in self._documents:
+            try:
+                info = self._catalog.document_info(self._collection, source)
+            except NotFoundError:
+                return None
+            seq = self._catalog.published_seq(self._collection.id)
+            chunks = self._catalog.document_chunks(self._collection.id, info.id, seq)
+            self._documents[source] = (self._catalog.document(self._collection, source), chunks)
+        return self._documents[source]
+
     def _target(self, asked: Asked, run: Run, gold: "Sequence[_Gold]") -> str | None:
-        """The shortest wording with an accepted answer that the support check passes: the answer, else the quote."""
+        """The shortest wording with an accepted answer that the support check passes, with its markers."""
         numbers = list(dict.fromkeys(_holder(run.packed.evidence, each).number for each in gold))
         marked = "".join(f"[{number}]" for number in numbers)
-        wordings = list(asked.answers)
-        wordings += [quote for _, quote in asked.quotes if len(asked.quotes) == 1 and contains(quote, asked.answers)]
-        for wording in wordings:
-            text = _sentence(wording, marked)
+        for wording in wordings(asked.answers, [quote for _, quote in asked.quotes]):
+            text = sentence(wording, marked)
             cited = cite(
                 text,
                 run.packed.evidence,
@@ -236,6 +242,24 @@ def ground(
     return Grounded(tuple(examples), len(found), len(lacking), dict(skipped))
 
 
+def chosen(asked: Sequence[Asked], limit: int, seed: int = 0) -> list[Asked]:
+    """At most ``limit`` of them: from all groups alike, of each fact one wording before any has two."""
+    wordings_before: Counter[str] = Counter()
+    ordered = sorted(asked, key=lambda item: _draw(seed, item.id))
+    ranked: dict[str, list[tuple[int, Asked]]] = {}
+    for each in ordered:
+        fact = each.fact_key or each.id
+        ranked.setdefault(each.group, []).append((wordings_before[fact], each))
+        wordings_before[fact] += 1
+    rows = [
+        (place, _draw(seed, group), each)
+        for group, found in ranked.items()
+        for place, (_, each) in enumerate(sorted(found, key=lambda item: item[0]))
+    ]
+    rows.sort(key=lambda row: row[:2])
+    return [each for _, _, each in rows[:limit]]
+
+
 def closed_book(asked: Iterable[Asked], weight: float = 1.0) -> Iterator[TrainingExample]:
     """The answerable first questions without passages, under the rules that the server gives the base model."""
     for each in asked:
@@ -245,7 +269,7 @@ def closed_book(asked: Iterable[Asked], weight: float = 1.0) -> Iterator[Trainin
             id=f"closed-book-{each.id}",
             messages=(
                 *_messages(build(each.question, grounded=False)),
-                ExampleMessage(role="assistant", content=_sentence(each.answers[0], "")),
+                ExampleMessage(role="assistant", content=sentence(each.answers[0], "")),
             ),
             source="closed-book",
             family="domain",
@@ -296,13 +320,6 @@ def _answers(hit: Hit, asked: Asked, gold: Sequence[_Gold]) -> bool:
         for each in gold
     )
     return overlaps or bool(contains(f"{chunk.context}\n{chunk.text}", asked.answers))
-
-
-def _sentence(wording: str, marked: str) -> str:
-    """The wording as a sentence with its markers before the full stop, where it needs one."""
-    wording = " ".join(wording.split()).strip().rstrip("".join(_ENDS)).rstrip()
-    stop = "。" if "\u3400" <= wording[-1:] <= "\u9fff" else "."
-    return f"{wording} {marked}{stop}" if marked else f"{wording}{stop}"
 
 
 def _messages(messages: Iterable[Message]) -> tuple[ExampleMessage, ...]:

@@ -63,7 +63,13 @@ def ground(
             "--max-evidence-tokens", metavar="N", min=50, help="Fewer than the server's, for shorter prompts."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Chooses which ones lose their gold passage.")] = 0,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", min=1, help="At most so many questions, from all groups alike."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Chooses questions for --limit and --without-gold.")
+    ] = 0,
     as_json: JsonOutput = False,
 ) -> None:
     """Make training examples for answering from passages.
@@ -75,6 +81,10 @@ def ground(
         raise typer.BadParameter("--like says what closed-book examples are made like; it needs --closed-book")
     own = session.of(ctx)
     asked = _asked(source, set(split or ()), set(group or ()), set(language or ()))
+    if limit is not None:
+        from finetune.grounded import chosen
+
+        asked = chosen(asked, limit, seed)
     if closed_book:
         _closed_book(own, asked, out, like, as_json)
         return
