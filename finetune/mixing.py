@@ -30,6 +30,9 @@ MANIFEST = "manifest.json"
 
 MOST_REPEATS: dict[Objective, int] = {"sft": 4, "cpt": 1}
 
+_NEAR = 0.01
+"""Nothing is repeated for so small a part of what was to be drawn."""
+
 CountSupervised = Callable[[TrainingExample], int]
 """Supervised tokens of an example; raises ``UsageError`` for one that cannot be trained on."""
 
@@ -278,15 +281,22 @@ def _held_out(domain: Sequence[_Counted], general: Sequence[_Counted], options: 
 
 
 def _draw(available: Sequence[_Counted], goal: float, options: MixOptions) -> list[_Counted]:
-    """Examples, each round in an order of its own, until the next would lead away from the goal."""
+    """Examples, each round in an order of its own, until their loss is near the goal.
+
+    One that would lead away from the goal is passed over: a long answer early on must not end the drawing.
+    """
     drawn: list[_Counted] = []
     loss = 0.0
     for repeat in range(options.most_repeats):
+        used = []
         for each in _shuffled(available, options.seed, f"draw {repeat}"):
-            if abs(loss + each.loss - goal) > abs(loss - goal):
-                return drawn
-            drawn.append(each)
-            loss += each.loss
+            if abs(loss + each.loss - goal) < abs(loss - goal):
+                used.append(each)
+                loss += each.loss
+        drawn += used
+        if goal - loss <= _NEAR * goal:
+            break
+        available = used
     return drawn
 
 

@@ -100,6 +100,14 @@ def test_the_same_examples_give_the_same_mix_whatever_their_order(seed, shuffled
     assert mix(examples, chosen, count, waiver="tiny") == first
 
 
+@given(seed=st.integers(0, 20))
+def test_a_general_answer_that_is_too_long_for_the_share_does_not_end_the_drawing(seed):
+    examples = [*family("domain", [10] * 10), *family("general", [900, 800, *[10] * 30])]
+    manifest = mix(examples, options(seed=seed), count).manifest
+    assert manifest.amounts["general"].supervised_tokens == 100
+    assert manifest.repeats["general source"].most == 1
+
+
 def test_another_seed_chooses_and_orders_otherwise():
     examples = [*family("domain", [10] * 10), *family("general", [10] * 50)]
     one, two = (mix(examples, options(seed=seed), count).manifest.order for seed in (1, 2))
