@@ -44,7 +44,9 @@ class Encoder:
 
     def __init__(self, tokenizer: "PreTrainedTokenizerFast", *, max_tokens: int) -> None:
         if not tokenizer.is_fast:
-            raise UsageError(f"{tokenizer.name_or_path} has no fast tokenizer, which tells where tokens stand in a text")
+            raise UsageError(
+                f"{tokenizer.name_or_path} has no fast tokenizer, which tells where tokens stand in a text"
+            )
         self._tokenizer = tokenizer
         self._backend = tokenizer.backend_tokenizer
         self._max_tokens = max_tokens
@@ -55,22 +57,38 @@ class Encoder:
 
     def encode(self, example: TrainingExample) -> Encoded:
         """Raises ``DoesNotFitError`` or, where there is nothing to learn or no telling what, ``UsageError``."""
-        try:
-            ids, labels = self._raw(example.text) if example.text is not None else self._dialogue(example.messages)
-        except _UnlearnableError as error:
-            raise UsageError(f"the example {example.id!r} of {example.source} cannot be encoded: {error}") from error
+        ids, labels = self._whole(example)
         if len(ids) > self._max_tokens:
             raise DoesNotFitError(
                 f"the example {example.id!r} of {example.source} has {len(ids)} tokens, but at most {self._max_tokens} "
                 "are allowed; shorten it, or raise the limit"
             )
-        if labels:
-            labels[0] = MASKED  # nothing stands before it that it could be predicted from
-        if all(label == MASKED for label in labels):
-            raise UsageError(f"the example {example.id!r} of {example.source} has no token to learn; remove it")
-        return Encoded(
-            example.id, example.source, example.family, example.group, example.weight, tuple(ids), tuple(labels)
+        return _encoded(example, example.id, ids, labels)
+
+    def pieces(self, example: TrainingExample) -> tuple[Encoded, ...]:
+        """Raw text in pieces of at most ``max_tokens``, all of it but a last lone token; a dialogue is never cut.
+
+        Several pieces have the example's id with ``#`` and their number.
+        """
+        if example.text is None:
+            return (self.encode(example),)
+        ids, labels = self._whole(example)
+        starts = [start for start in range(0, len(ids), self._max_tokens) if start == 0 or start + 1 < len(ids)]
+        return tuple(
+            _encoded(
+                example,
+                f"{example.id}#{number}" if len(starts) > 1 else example.id,
+                ids[start : start + self._max_tokens],
+                labels[start : start + self._max_tokens],
+            )
+            for number, start in enumerate(starts)
         )
+
+    def _whole(self, example: TrainingExample) -> tuple[list[int], list[int]]:
+        try:
+            return self._raw(example.text) if example.text is not None else self._dialogue(example.messages)
+        except _UnlearnableError as error:
+            raise UsageError(f"the example {example.id!r} of {example.source} cannot be encoded: {error}") from error
 
     def _raw(self, text: str) -> tuple[list[int], list[int]]:
         """Every token is learnt, and that the text ends."""
@@ -136,6 +154,14 @@ class Encoder:
         for token in self._special:
             if token in text:
                 raise _UnlearnableError(f"its text holds the special token {token}, which would be read as one")
+
+
+def _encoded(example: TrainingExample, id_: str, ids: Sequence[int], labels: Sequence[int]) -> Encoded:
+    # Nothing stands before the first token that it could be predicted from.
+    learnt = (MASKED, *labels[1:])
+    if all(label == MASKED for label in learnt):
+        raise UsageError(f"the example {id_!r} of {example.source} has no token to learn; remove it")
+    return Encoded(id_, example.source, example.family, example.group, example.weight, tuple(ids), learnt)
 
 
 class _UnlearnableError(Exception):

@@ -2,8 +2,9 @@
 
 import typer
 
-from service.cli.finetune import mix, preview
+from service.cli.finetune import mix, preview, train
 
 app = typer.Typer(no_args_is_help=True, help="Adapt the model: data, mixes, training, gates.")
 app.command("mix")(mix.mix)
 app.command("preview")(preview.preview)
+app.command("train")(train.train)
