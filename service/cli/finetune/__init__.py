@@ -2,14 +2,10 @@
 
 import typer
 
-from service.cli.finetune import ground
+from service.cli.finetune import ground, mix, preview, train
 
-app = typer.Typer(no_args_is_help=True, help="Adapt the chat model: data, training, checks.")
-
-
-@app.callback()
-def finetune() -> None:
-    """A group even while it holds one command."""
-
-
+app = typer.Typer(no_args_is_help=True, help="Adapt the model: data, mixes, training, gates.")
 app.command("ground")(ground.ground)
+app.command("mix")(mix.mix)
+app.command("preview")(preview.preview)
+app.command("train")(train.train)
