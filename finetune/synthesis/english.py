@@ -58,9 +58,9 @@ def ask(sentence: str, names: frozenset[str]) -> Asked | None:
             if len(subject.split()) > _LONGEST_SUBJECT or _CLAUSE.search(subject):
                 return None
             question = question_of(match, inside_sentence(subject, names))
-            return question and Asked(
-                "statement", question, _answer(match), f"{subject}/{match['b']}/{match.re.pattern[-9:]}"
-            )
+            if question is None:
+                return None
+            return Asked("statement", question, _answer(match), f"{subject}/{question_of.__name__.strip('_')}")
     return None
 
 

@@ -104,21 +104,8 @@ _ACCORDING: Mapping[str, str] = {
     "ru": "По документу «{title}»: {question}",
     "zh": "根据《{title}》，{question}",
 }
-_QUESTION_WORDS = (
-    "what",
-    "which",
-    "how",
-    "please",
-    "for",
-    "the",
-    "at",
-    "with",
-    "after",
-    "within",
-    "to",
-    "from",
-    "until",
-)
+_QUESTION_WORDS = "what which how please for the at with after within to from until by in".split()  # noqa: SIM905
+_SHORTEST_NAME = 4
 _VALUE_COLUMNS = ("value", "limit", "значение", "величина", "数值", "值")
 _WITH_UNIT = re.compile(r"^(?P<name>.*\S)\s*[(（](?P<unit>[^()（）]{1,24})[)）]$")
 
