@@ -7,20 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from finetune.facts import Fact
+from finetune.sources.collection import SourceDocument
 from finetune.synthesis.statements import from_statements
 from finetune.synthesis.tables import from_tables
 from finetune.synthesis.wordings import LANGUAGES
 from rag.languages import language_by_script
-from rag.types import Document
-
-
-@dataclass(frozen=True, slots=True)
-class SourceDocument:
-    """A parsed document, its id in the catalog where it has one, and its group."""
-
-    document: Document
-    group: str
-    document_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
