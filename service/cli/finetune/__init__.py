@@ -2,7 +2,7 @@
 
 import typer
 
-from service.cli.finetune import synthesize
+from service.cli.finetune import clean, synthesize
 
 app = typer.Typer(no_args_is_help=True, help="Adapt the chat model: data, training, checks.")
 
@@ -12,4 +12,5 @@ def finetune() -> None:
     """A group even while it holds one command."""
 
 
+app.command("clean")(clean.clean)
 app.command("synthesize")(synthesize.synthesize)
