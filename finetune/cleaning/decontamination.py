@@ -6,7 +6,7 @@ number ask for two things, however many words they share.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,14 +58,19 @@ class Decontaminator:
 
     def find(self, example: TrainingExample) -> Contamination | None:
         """The first way that gives a question away, in the order of ``Leak``; ties go to the first question."""
-        asked = list(_asked(example))
+        return self._find(list(_asked(example)), list(_texts(example)), example.provenance.fact_key)
+
+    def find_question(self, question: str, fact_key: str | None = None) -> Contamination | None:
+        """The same for a question that is not an example yet."""
+        return self._find([question], [question], fact_key)
+
+    def _find(self, asked: Sequence[str], texts: Sequence[str], fact_key: str | None) -> Contamination | None:
         for question in asked:
             if (found := self._by_question.get(normalised(question))) is not None:
                 return Contamination(found, "same question")
-        key = (example.provenance.fact_key or "").casefold()
-        if key in self._by_fact:
-            return Contamination(self._by_fact[key], "same fact")
-        for text in _texts(example):
+        if (found := self._by_fact.get((fact_key or "").casefold())) is not None:
+            return Contamination(found, "same fact")
+        for text in texts:
             if (found := self._worded(text)) is not None:
                 return Contamination(found, "same words")
         for question in asked:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from finetune.cleaning.decontamination import Decontaminator
 from finetune.facts import Fact
 from finetune.sources.collection import SourceDocument
 from finetune.synthesis.statements import from_statements
@@ -24,8 +25,10 @@ class Gathered:
     """Sources of the documents that gave none."""
 
 
-def gather(documents: Iterable[SourceDocument], wordings_per_fact: int = 2) -> Gathered:
-    """Facts of tables, definitions, key-value lines and plain statements.
+def gather(
+    documents: Iterable[SourceDocument], wordings_per_fact: int = 2, decontaminator: Decontaminator | None = None
+) -> Gathered:
+    """Facts of tables, definitions, key-value lines and plain statements, without those that give a question away.
 
     A question that two places answer differently is dropped, for there would be no right answer; one that they answer
     alike stays once. Documents in a language without wordings give nothing and are named.
@@ -50,7 +53,14 @@ def gather(documents: Iterable[SourceDocument], wordings_per_fact: int = 2) -> G
                 ambiguous.add(asked)
                 del found[asked]
                 dropped["ambiguous"] += 2
-    return Gathered(tuple(found.values()), dict(sorted(dropped.items())), tuple(without))
+    kept = [
+        fact
+        for fact in found.values()
+        if decontaminator is None or decontaminator.find_question(fact.question, fact.fact_key) is None
+    ]
+    if len(kept) < len(found):
+        dropped["near an evaluation question"] = len(found) - len(kept)
+    return Gathered(tuple(kept), dict(sorted(dropped.items())), tuple(without))
 
 
 def fact_id(kind: str, document: str, question: str, answer: str) -> str:

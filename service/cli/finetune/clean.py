@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli import output, session
+from service.cli.finetune.options import Against, AgainstSplit, AllowSameFacts, decontaminator
 from service.cli.options import JsonOutput
 
 if TYPE_CHECKING:
     from finetune.sources.spec import SourceSpec
-    from rag.evaluation.questions import EvaluationQuestion
 
 EXAMPLES, REPORT, READABLE = "examples.jsonl", "report.json", "report.txt"
 
@@ -27,23 +27,9 @@ def clean(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where examples and report are written.")],
-    against: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--against", metavar="QUESTIONS", help="Question files whose questions must not be trained on; several."
-        ),
-    ] = None,
-    against_split: Annotated[
-        list[str] | None,
-        typer.Option("--against-split", metavar="NAME", help="Only the questions of this split; several."),
-    ] = None,
-    allow_same_facts: Annotated[
-        bool,
-        typer.Option(
-            "--allow-same-facts",
-            help="Keep examples that ask for a question's fact in other words: a by-question split.",
-        ),
-    ] = False,
+    against: Against = None,
+    against_split: AgainstSplit = None,
+    allow_same_facts: AllowSameFacts = False,
     language: Annotated[
         list[str] | None,
         typer.Option("--language", metavar="CODE", help="Keep only this language, such as en; several."),
@@ -59,7 +45,6 @@ def clean(
     """Clean training data: domain and general by one standard."""
     from finetune.cleaning.cleaning import Rules
     from finetune.cleaning.cleaning import clean as clean_examples
-    from finetune.cleaning.decontamination import Decontaminator
     from finetune.examples import write_examples
     from finetune.sources.reading import read_sources
     from finetune.sources.spec import specs_of
@@ -67,11 +52,10 @@ def clean(
     from rag.errors import UsageError
 
     specs = specs_of(sources)
-    questions = _questions(against or [], set(against_split or ()))
-    decontaminator = Decontaminator(questions, same_facts=not allow_same_facts) if against else None
+    given_away = decontaminator(against, against_split, allow_same_facts=allow_same_facts)
     rules = Rules(languages=tuple(language or ()), near_duplicate=near_duplicate, personal_data=scrub)
     home = session.of(ctx).home_folder()
-    kept, report = clean_examples(read_sources(specs, lambda: Catalog.open(home)), rules, decontaminator)
+    kept, report = clean_examples(read_sources(specs, lambda: Catalog.open(home)), rules, given_away)
     if not kept:
         raise UsageError(f"nothing is left of {report.read} examples; {out} was not written")
     report.inputs = [_input(spec) for spec in specs]
@@ -92,17 +76,6 @@ def clean(
         return
     output.print_text(report.in_words().rstrip())
     output.note(f"written to {out / EXAMPLES}; what was dropped is listed in {out / REPORT}")
-
-
-def _questions(paths: list[Path], splits: set[str]) -> "list[EvaluationQuestion]":
-    from rag.errors import UsageError
-    from rag.evaluation.questions import read_questions
-
-    chosen = [question for path in paths for question in read_questions(path) if not splits or question.split in splits]
-    if paths and not chosen:
-        told = f" of split {', '.join(sorted(splits))}" if splits else ""
-        raise UsageError(f"{', '.join(map(str, paths))}: there are no questions{told}")
-    return chosen
 
 
 def _input(spec: "SourceSpec") -> dict[str, object]:
