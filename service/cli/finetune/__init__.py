@@ -2,7 +2,7 @@
 
 import typer
 
-from service.cli.finetune import clean, synthesize
+from service.cli.finetune import clean, replay, synthesize
 
 app = typer.Typer(no_args_is_help=True, help="Adapt the chat model: data, training, checks.")
 
@@ -13,4 +13,5 @@ def finetune() -> None:
 
 
 app.command("clean")(clean.clean)
+app.command("replay")(replay.replay)
 app.command("synthesize")(synthesize.synthesize)
