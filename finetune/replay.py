@@ -79,7 +79,7 @@ async def replay(
 ) -> Replayed:
     """One example a prompt; answers that were cut off, are empty or run in circles are left out and counted.
 
-    An answer cut at the limit teaches not to stop. A family is a group: a split holds whole kinds of task out.
+    An answer cut at the limit teaches not to stop.
     """
     requests = [BatchRequest(each.id, _messages(each), sampling) for each in prompts]
     results = await generate_batch(model, requests, journal, concurrency, progress=progress)
@@ -97,7 +97,7 @@ async def replay(
                 messages=tuple(ExampleMessage(role=each.role, content=each.content) for each in messages),
                 source="replay",
                 family="general",
-                group=f"replay/{prompt.family}",
+                group=f"replay/{prompt.id}",
             )
         )
     return Replayed(tuple(examples), dict(sorted(rejected.items())))
