@@ -2,9 +2,10 @@
 
 import typer
 
-from service.cli.finetune import ground, mix, preview, train
+from service.cli.finetune import ground, mix, preview, synthesize, train
 
-app = typer.Typer(no_args_is_help=True, help="Adapt the model: data, mixes, training, gates.")
+app = typer.Typer(no_args_is_help=True, help="Adapt the chat model: data, mixes, training, gates.")
+app.command("synthesize")(synthesize.synthesize)
 app.command("ground")(ground.ground)
 app.command("mix")(mix.mix)
 app.command("preview")(preview.preview)
