@@ -175,7 +175,6 @@ def grammar(maker: Maker) -> None:
     for at, noun in enumerate(NOUNS):
         place = places[at % len(places)]
         other = NOUNS[(at + 3) % len(NOUNS)]
-        article = "a"
         maker.add("grammar", "is", f"The {noun} {place}", "is hungry", ["are hungry", "am hungry", "be hungry"])
         maker.add("grammar", "are", f"The {noun}s {place}", "are hungry", ["is hungry", "am hungry", "be hungry"])
         maker.add(
@@ -203,13 +202,6 @@ def grammar(maker: Maker) -> None:
             f"The {noun} is",
             f"older than the {other}",
             [f"more old than the {other}", f"oldest than the {other}", f"old than the {other}"],
-        )
-        maker.add(
-            "grammar",
-            "article",
-            f"I have never seen such {article}",
-            f"{noun} before",
-            [f"{noun}s before", f"the {noun} before", f"an {noun} before"],
         )
         maker.add(
             "grammar",
