@@ -2,7 +2,7 @@
 
 import typer
 
-from service.cli.finetune import check, ground, mix, preview, promote, synthesize, train
+from service.cli.finetune import check, ground, mix, preview, promote, sweep, synthesize, train
 
 app = typer.Typer(no_args_is_help=True, help="Adapt the chat model: data, mixes, training, gates.")
 app.command("synthesize")(synthesize.synthesize)
@@ -12,3 +12,4 @@ app.command("preview")(preview.preview)
 app.command("train")(train.train)
 app.command("check")(check.check)
 app.command("promote")(promote.promote)
+app.command("sweep")(sweep.sweep)
