@@ -86,6 +86,9 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write TensorBoard's files; needs the extra `tensorboard`.")
     ] = False,
+    guard: Annotated[
+        bool, typer.Option("--guard/--no-guard", help="Drop batches whose loss or gradient is far out of line.")
+    ] = True,
     as_json: JsonOutput = False,
 ) -> None:
     """Train an adapter on a mix, or go on with a run that was interrupted.
@@ -116,6 +119,7 @@ def train(
         validation_tokens=validation_tokens,
         patience=patience,
         tensorboard=tensorboard,
+        guard=guard,
     )
     from finetune.training import train as train_mix
     from rag import models
@@ -139,7 +143,10 @@ def _print(report: "TrainReport") -> None:
         shown = name.removeprefix("eval_").replace("_", " ")
         if shown != "loss":
             output.print_text(
-                f"validation, {shown}: {report.first_validation[name]:.3f} before, {report.last_validation[name]:.3f} after"
+                f"validation, {shown}: {report.first_validation[name]:.3f} before, "
+                f"{report.last_validation[name]:.3f} after"
             )
+    for event in report.events:
+        output.note(f"batch {event['batch']}: {event['action']}, {event['reason']}")
     if report.left_out:
         output.note(f"{len(report.left_out)} examples at the end did not fill a batch and were left out")
