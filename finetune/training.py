@@ -18,7 +18,7 @@ from finetune.batching import Batch, plan_batches, write_plan
 from finetune.encoding import Encoded, Encoder
 from finetune.examples import Family, read_examples
 from finetune.guarding import Guarding
-from finetune.loop import PackTrainer, StepDone, processes
+from finetune.loop import PackTrainer, StepDone, keeps_apart, processes
 from finetune.mixing import TRAIN, VALIDATION, mix_hash, read_manifest
 from finetune.runs import ADAPTER, MODEL, PLAN, REPORT, RunConfig, RunFolder, TrainSettings, write_file
 from rag.errors import NotSupportedError, StateError, UsageError
@@ -127,6 +127,11 @@ def train(
     trainer = PackTrainer(
         model, settings, folder, batches, examples, _validation(held_out.values(), settings), progress, guarding
     )
+    if not keeps_apart(model, sorted(examples.values(), key=lambda each: len(each.input_ids))[:2]):
+        raise NotSupportedError(
+            f"the attention of {settings.model} reaches from one example of a pack into the next, so it cannot be "
+            "trained in packs; name another model"
+        )
     trainer.accelerator.wait_for_everyone()
     latest = folder.latest()
     if latest is not None:

@@ -146,7 +146,7 @@ def test_pieces_of_a_long_text_are_the_text() -> None:
 
 
 def test_what_is_too_long_is_refused_not_cut() -> None:
-    with pytest.raises(DoesNotFitError, match=r"has 2\d tokens, but at most 5"):
+    with pytest.raises(DoesNotFitError, match="has 32 tokens, but at most 5"):
         Encoder(chatml(), max_tokens=5).encode(dialogue(("user", "Hm?"), ("assistant", "Yes.")))
 
 
@@ -171,4 +171,4 @@ def test_white_space_that_melts_with_the_prompt_is_refused() -> None:
     tokenizer = make_tokenizer(CHATML, ["<|im_start|>", "<|im_end|>"], eos_token="<|im_end|>", seen="\n\n" * 50)
     assert len(tokenizer.backend_tokenizer.encode("\n\n", add_special_tokens=False).ids) == 1
     with pytest.raises(UsageError, match="strip white space"):
-        Encoder(tokenizer, max_tokens=400).encode(dialogue(("user", "One?"), ("assistant", "\nyes")))
+        Encoder(tokenizer, max_tokens=400).encode(dialogue(("user", "One?"), ("assistant", "\n\nyes")))

@@ -17,7 +17,7 @@ from finetune.bases import read_tokenizer
 from finetune.encoding import Encoder
 from finetune.examples import read_examples
 from finetune.fitting import read_adapter
-from finetune.loop import StepDone, packed, token_losses
+from finetune.loop import StepDone, keeps_apart, packed, token_losses
 from finetune.mixing import TRAIN
 from finetune.runs import RunFolder, TrainSettings
 from finetune.training import TrainReport, train
@@ -107,12 +107,24 @@ def test_packed_examples_have_the_losses_they_have_alone(mix: Path, trainable: P
         alone = torch.cat([token_losses(model, packed([each], sources)) for each in examples])
         together = packed(examples, sources)
         torch.testing.assert_close(token_losses(model, together), alone)
-        whole_row = model(input_ids=together["input_ids"], position_ids=together["position_ids"]).logits[0]
+        whole_row = model(
+            input_ids=together["input_ids"], position_ids=together["position_ids"], use_cache=False
+        ).logits[0]
         torch.testing.assert_close(
             torch.nn.functional.cross_entropy(whole_row[together["keep"]], together["targets"], reduction="none"), alone
         )
         together["position_ids"] = torch.arange(together["input_ids"].shape[1])[None]
         assert not torch.allclose(token_losses(model, together), alone, atol=0.01)  # it matters
+
+
+def test_a_model_whose_attention_crosses_examples_is_found_out(mix: Path, trainable: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(trainable, attn_implementation="sdpa")
+    encoder = Encoder(read_tokenizer(trainable, "tiny", chat=True), max_tokens=256)
+    examples = [encoder.encode(each) for each in list(read_examples(mix / TRAIN))[:2]]
+    assert keeps_apart(model, examples)
+    forward = model.forward
+    model.forward = lambda **inputs: forward(**{**inputs, "position_ids": None})
+    assert not keeps_apart(model, examples)
 
 
 def test_the_loss_of_a_batch_is_by_weight_times_supervised_tokens(
