@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -10,13 +10,8 @@ from service.cli import output, session
 from service.cli.finetune.training_display import TrainingDisplay
 from service.cli.options import JsonOutput
 
-if TYPE_CHECKING:
-    from finetune.runs import Objective
+if TYPE_CHECKING:  # brings torch
     from finetune.training import TrainReport
-else:
-    from typing import Literal
-
-    Objective = Literal["sft", "cpt", "pretrain"]
 
 
 def train(
@@ -26,7 +21,7 @@ def train(
         Path, typer.Option("--out", metavar="FOLDER", help="The run's folder; a run that is in it already goes on.")
     ],
     objective: Annotated[
-        Objective,
+        Literal["sft", "cpt", "pretrain"],
         typer.Option(
             "--objective",
             help="Answers of dialogues (sft), raw text (cpt), or raw text from random weights (pretrain).",
