@@ -60,11 +60,22 @@ def plan_batches(
         )
         for start in range(0, whole, packs_per_batch)
     ]
-    rest = [id_ for _, pack in packs[whole:] for id_ in pack]
+    rest = _divided([pack for _, pack in packs[whole:]], packs_per_batch)
     if len(rest) < packs_per_batch:
-        return Plan(tuple(batches), tuple(rest))
-    spread = tuple(tuple(rest[start::packs_per_batch]) for start in range(packs_per_batch))
-    return Plan((*batches, Batch(len(batches), epochs - 1, spread)), ())
+        return Plan(tuple(batches), tuple(id_ for pack in rest for id_ in pack))
+    return Plan((*batches, Batch(len(batches), epochs - 1, tuple(rest))), ())
+
+
+def _divided(packs: list[Pack], wanted: int) -> list[Pack]:
+    """So many packs of the same examples, by halving those with most; fewer where all have only one."""
+    packs = list(packs)
+    while packs and len(packs) < wanted:
+        most = max(range(len(packs)), key=lambda at: len(packs[at]))
+        pack = packs[most]
+        if len(pack) == 1:
+            break
+        packs[most : most + 1] = [pack[: len(pack) // 2], pack[len(pack) // 2 :]]
+    return packs
 
 
 def write_plan(path: Path, plan: Plan) -> None:

@@ -17,17 +17,23 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations import TensorBoardCallback
 
 from finetune.bases import compute_dtype
 from finetune.batching import Batch
 from finetune.encoding import MASKED, Encoded
 from finetune.examples import Family
+from finetune.guarding import Guarding
 from finetune.runs import RunFolder, TrainSettings
+from finetune.spikes import Reading, Verdict
+from rag.errors import NotSupportedError
 
 _KEPT_CHECKPOINTS = 2
 _STAGED = "checkpoint-"
 """The name that the Trainer writes a checkpoint under; it gets ours once it is whole."""
 
+_SAME_LOSS = 0.05
+"""Of a token, on average: bfloat16 rounds off less, attention across examples changes more."""
 _NOT_KEPT = ("training_args.bin", "README.md")
 """What the Trainer and peft put beside an adapter: a pickle, and an empty model card."""
 
@@ -42,6 +48,7 @@ class StepDone:
     tokens: int
     tokens_left: int
     seconds: float
+    verdict: Verdict
 
     @property
     def tokens_per_s(self) -> float:
@@ -112,6 +119,20 @@ def token_losses(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
     return cross_entropy(logits.float(), inputs["targets"], reduction="none")
 
 
+def keeps_apart(model: nn.Module, examples: Sequence[Encoded]) -> bool:
+    """Whether attention stays inside of each example of a pack: not every architecture looks at positions for it."""
+    device = next(model.parameters()).device
+    sources = {each.source: 0 for each in examples}
+    was_training = model.training
+    model.eval()
+    with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=compute_dtype() == torch.bfloat16):
+        rows = [[each] for each in examples] + [list(examples)]
+        inputs = [{name: each.to(device) for name, each in packed(row, sources).items()} for row in rows]
+        *alone, together = [token_losses(model, each) for each in inputs]
+    model.train(was_training)
+    return bool((torch.cat(alone) - together).abs().mean() < _SAME_LOSS)
+
+
 class PackTrainer(Trainer):
     """Trains on ``Packs``, one a micro-batch, in the plan's order."""
 
@@ -124,6 +145,7 @@ class PackTrainer(Trainer):
         examples: Mapping[str, Encoded],
         validation: Mapping[Family, Sequence[Sequence[Encoded]]],
         progress: Callable[[StepDone], None],
+        guard: Guarding | None,
     ) -> None:
         """``validation`` has packs by family."""
         names = sorted({each.source for each in examples.values()})
@@ -132,6 +154,12 @@ class PackTrainer(Trainer):
         self._folder = folder
         self._settings = settings
         self._validation = validation
+        self.validation_by_source: Mapping[str, float] = {}
+        """Mean loss at the last validation, for each source of the training data whose family was validated."""
+        self._family_of = {each.source: each.family for each in examples.values()}
+        self._guard = guard
+        self.rate = 0.0
+        """The learning rate of the step that is being done."""
         args = _arguments(settings, folder, len(batches), bool(validation))
         super().__init__(
             model=model,
@@ -142,7 +170,10 @@ class PackTrainer(Trainer):
         )
         self.loss_is_scaled_for_ga = True  # by the weight of the whole batch
         self.remove_callback(PrinterCallback)
-        self.add_callback(_Recorder(self, settings, folder, batches, examples, progress))
+        tokens = [sum(len(examples[id_].input_ids) for pack in batch.packs for id_ in pack) for batch in batches]
+        self.add_callback(_Steps(self, guard, folder, tokens, progress))
+        if settings.tensorboard:
+            self.add_callback(_tensorboard(folder))
         if validation and settings.patience is not None:
             self.add_callback(EarlyStoppingCallback(settings.patience))
         self.grad_norm = float("nan")
@@ -160,19 +191,28 @@ class PackTrainer(Trainer):
         # Gradients are averaged over the processes, each of which has a part of the batch.
         return (losses * weights).sum() * (self.args.world_size / inputs["batch_weight"])
 
-    def take_sums(self) -> Tensor:
-        """Weighted loss and weight by source, over the batch and all processes; begins the next batch's."""
-        sums = self.accelerator.reduce(self._sums.to(self.args.device), "sum").cpu()
+    def take_losses(self) -> dict[str, tuple[float, float]]:
+        """Mean loss and weight by source, over the batch and all processes; begins the next batch's."""
+        sums = self.accelerator.reduce(self._sums.to(self.args.device), "sum").tolist()
         self._sums = torch.zeros_like(self._sums)
-        return sums
+        return {
+            name: (total / weight, weight)
+            for name, (total, weight) in zip(self.source_names, sums, strict=True)
+            if weight
+        }
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
         self.grad_norm = float(norm)
+        self.rate = float(self._get_learning_rate())
         return norm
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)  # type: ignore[arg-type]
+
+    @property
+    def validates(self) -> bool:
+        return bool(self._validation)
 
     # --- validation -------------------------------------------------------------------------------
 
@@ -192,6 +232,11 @@ class PackTrainer(Trainer):
             total, weight = self.accelerator.reduce(sums.to(self.args.device), "sum").tolist()
             metrics[f"eval_{family}_loss"] = total / weight
         model.train()
+        self.validation_by_source = {
+            source: metrics[f"eval_{family}_loss"]
+            for source, family in self._family_of.items()
+            if family in self._validation
+        }
         metrics["eval_loss"] = sum(metrics.values()) / len(metrics)
         if self.is_world_process_zero():
             self._folder.record({"step": self.state.global_step, **metrics})
@@ -205,7 +250,7 @@ class PackTrainer(Trainer):
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         better = super()._determine_best_metric(metrics, trial)
         if better and self._settings.patience is not None:
-            self.save_trained(self._folder.root / "best")
+            self.save_trained(self._folder.best)
         return better
 
     # --- keeping ----------------------------------------------------------------------------------
@@ -222,74 +267,105 @@ class PackTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
+        step = self.state.global_step
+        staged = self._folder.checkpoints / f"{_STAGED}{step}"
+        if self._guard is not None:
+            self._guard.save(staged, self.args.process_index)
         self.accelerator.wait_for_everyone()
         if self.is_world_process_zero():
-            step = self.state.global_step
-            staged = Path(self.args.output_dir or "") / f"{_STAGED}{step}"
             self._folder.complete(staged, step, _KEPT_CHECKPOINTS)
         self.accelerator.wait_for_everyone()
 
 
-class _Recorder(TrainerCallback):
-    """Writes a line for every step and tells how far the run is."""
+class _Steps(TrainerCallback):
+    """What happens around each step: the guard's word, a line in the metrics, a word on how far the run is."""
 
     def __init__(
         self,
         trainer: PackTrainer,
-        settings: TrainSettings,
+        guard: Guarding | None,
         folder: RunFolder,
-        batches: Sequence[Batch],
-        examples: Mapping[str, Encoded],
+        tokens: Sequence[int],
         progress: Callable[[StepDone], None],
     ) -> None:
+        """``tokens`` are by batch."""
         self._trainer = trainer
-        self._settings = settings
+        self._guard = guard
         self._folder = folder
+        self._tokens = tokens
         self._progress = progress
-        self._tokens = [sum(len(examples[id_].input_ids) for pack in batch.packs for id_ in pack) for batch in batches]
         self._first = 0
         self._started = 0.0
-        self._sums = torch.zeros(0)
+        self._reading = Reading(0, {}, 0.0)
+        self._verdict = Verdict("step")
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._first = state.global_step
-        if state.global_step == 0 and self._trainer.eval_dataset is not None:
+        losses: Mapping[str, float] = {}
+        if state.global_step == 0 and self._trainer.validates:
             self._trainer.evaluate()  # what fails here need not be waited for, and it is what the rest compares with
+            losses = self._trainer.validation_by_source
+        if self._guard is not None:
+            if state.global_step == 0:
+                self._guard.begin(self._trainer.optimizer, losses)
+            else:
+                self._guard.load(
+                    self._folder.checkpoint(state.global_step), args.process_index, self._trainer.optimizer
+                )
         self._started = time.monotonic()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._sums = self._trainer.take_sums()
+        batch = state.global_step  # rows of the plan count from 0, like the steps that are done
+        self._reading = Reading(batch, self._trainer.take_losses(), self._trainer.grad_norm)
+        if self._guard is not None:
+            self._verdict = self._guard.decide(self._reading)
+            if self._verdict.action != "step":
+                self._trainer.model_wrapped.zero_grad(
+                    set_to_none=True
+                )  # the optimizer passes over what has no gradient
+            if self._verdict.action == "stop":
+                control.should_training_stop = True
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        batch = state.global_step - 1  # rows of the plan count from 0, steps done from 1
-        total, weight = self._sums.sum(0).tolist()
-        by_source = {
-            name: loss / weight
-            for name, (loss, weight) in zip(self._trainer.source_names, self._sums.tolist(), strict=True)
-            if weight
+        reading, done = self._reading, state.global_step
+        if self._guard is not None:
+            self._guard.stepped(done, self._verdict)
+        if not self._trainer.is_world_process_zero():
+            return
+        weight = sum(each for _, each in reading.losses.values())
+        loss = sum(loss * each for loss, each in reading.losses.values()) / weight
+        entry = {
+            "step": done,
+            "batch": reading.batch,
+            "loss": loss,
+            "by_source": {source: each for source, (each, _) in reading.losses.items()},
+            "grad_norm": reading.grad_norm,
+            "learning_rate": self._trainer.rate,
+            "tokens": self._tokens[reading.batch],
+            "action": self._verdict.action,
         }
-        if self._trainer.is_world_process_zero():
-            self._folder.record(
-                {
-                    "step": state.global_step,
-                    "batch": batch,
-                    "loss": total / weight,
-                    "by_source": by_source,
-                    "grad_norm": self._trainer.grad_norm,
-                    "learning_rate": self._trainer._get_learning_rate(),
-                    "tokens": self._tokens[batch],
-                }
+        self._folder.record({**entry, "reason": self._verdict.reason} if self._verdict.reason else entry)
+        self._progress(
+            StepDone(
+                step=done,
+                steps=len(self._tokens),
+                loss=loss,
+                tokens=sum(self._tokens[self._first : done]),
+                tokens_left=sum(self._tokens[done:]),
+                seconds=time.monotonic() - self._started,
+                verdict=self._verdict,
             )
-            self._progress(
-                StepDone(
-                    step=state.global_step,
-                    steps=len(self._tokens),
-                    loss=total / weight,
-                    tokens=sum(self._tokens[self._first : state.global_step]),
-                    tokens_left=sum(self._tokens[state.global_step :]),
-                    seconds=time.monotonic() - self._started,
-                )
-            )
+        )
+
+
+def _tensorboard(folder: RunFolder) -> TrainerCallback:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise NotSupportedError(
+            "TensorBoard is not installed; install domainqa[tensorboard], or leave out --tensorboard"
+        ) from error
+    return TensorBoardCallback(SummaryWriter(folder.root / "tensorboard"))  # type: ignore[no-untyped-call]
 
 
 def processes() -> int:
@@ -317,8 +393,8 @@ def _arguments(settings: TrainSettings, folder: RunFolder, steps: int, validated
         seed=settings.seed,
         bf16=compute_dtype() == torch.bfloat16,
         use_cpu=not on_gpu,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
+        activation_checkpointing=settings.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
         eval_strategy="steps" if validated else "no",
         eval_steps=settings.evaluate_every,
         metric_for_best_model="eval_loss" if validated else None,
@@ -328,7 +404,7 @@ def _arguments(settings: TrainSettings, folder: RunFolder, steps: int, validated
         logging_strategy="steps",
         logging_steps=1,
         logging_nan_inf_filter=False,
-        report_to=["tensorboard"] if settings.tensorboard else "none",
+        report_to="none",
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=on_gpu,

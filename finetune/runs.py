@@ -69,6 +69,8 @@ class TrainSettings(BaseModel):
     patience: int | None = Field(default=None, ge=1)
     """Stop after so many validations without a better one; ``None`` goes through the plan."""
     tensorboard: bool = False
+    guard: bool = True
+    """Drop batches whose loss or gradient is far out, and go back where one slipped through."""
 
 
 class RunConfig(BaseModel):
@@ -99,6 +101,8 @@ class RunFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.checkpoints = root / CHECKPOINTS
+        self.best = root / "best"
+        """The weights of the best validation so far, while the run is under way."""
 
     def claim(self, config: RunConfig) -> None:
         """Begin the run, or make sure that it is this one that is continued. Raises ``UsageError`` for another."""
@@ -126,6 +130,9 @@ class RunFolder:
                     found.append((step, folder))
         return max(found, default=None)
 
+    def checkpoint(self, step: int) -> Path:
+        return self.checkpoints / f"{_STEP}{step}"
+
     def clear_unfinished(self) -> None:
         """Delete what was being written when the run stopped."""
         if self.checkpoints.is_dir():
@@ -142,7 +149,7 @@ class RunFolder:
                 files[str(path.relative_to(staged))] = path.stat().st_size
         write_file(staged / _MARKER, _Marker(step=step, files=files).model_dump_json() + "\n")
         _sync(staged)
-        final = self.checkpoints / f"{_STEP}{step}"
+        final = self.checkpoint(step)
         if final.exists():
             shutil.rmtree(final)
         staged.rename(final)

@@ -17,10 +17,11 @@ from finetune.bases import adaptable, read_tokenizer, untrained
 from finetune.batching import Batch, plan_batches, write_plan
 from finetune.encoding import Encoded, Encoder
 from finetune.examples import Family, read_examples
-from finetune.loop import PackTrainer, StepDone, processes
+from finetune.guarding import Guarding
+from finetune.loop import PackTrainer, StepDone, keeps_apart, processes
 from finetune.mixing import TRAIN, VALIDATION, mix_hash, read_manifest
 from finetune.runs import ADAPTER, MODEL, PLAN, REPORT, RunConfig, RunFolder, TrainSettings, write_file
-from rag.errors import UsageError
+from rag.errors import NotSupportedError, StateError, UsageError
 
 _VERSIONS = ("torch", "transformers", "accelerate", "peft")
 
@@ -45,6 +46,11 @@ class TrainReport:
     """Of this process; ``tokens`` are of the whole run."""
     left_out: tuple[str, ...]
     """Examples that did not fill a last batch."""
+    events: tuple[dict[str, object], ...]
+    """What the spike guard did: batch, action, reason, and the batches that were quarantined."""
+    quarantined: tuple[int, ...]
+    stopped: str | None
+    """Why the spike guard ended the run; then nothing was kept but its checkpoints."""
 
 
 def train(
@@ -62,7 +68,12 @@ def train(
     started = time.monotonic()
     if settings.packs_per_batch % processes():
         raise UsageError(
-            f"a batch of {settings.packs_per_batch} packs cannot be shared by {processes()} processes; make it a multiple"
+            f"a batch of {settings.packs_per_batch} packs cannot be shared by {processes()} processes; make it a "
+            "multiple with --packs-per-batch"
+        )
+    if settings.guard and os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true":
+        raise NotSupportedError(
+            "DeepSpeed steps inside of backward, before the spike guard has its say; use FSDP, or pass --no-guard"
         )
     manifest = read_manifest(mix)
     wanted = "sft" if settings.objective == "sft" else "cpt"
@@ -99,29 +110,39 @@ def train(
     )
     if _first_process():
         folder.claim(config)
+    if (done := _finished(out)) is not None:
+        note(f"the run in {out} is done")
+        return done
+    if _first_process():
         folder.clear_unfinished()
         write_plan(out / PLAN, plan)
         latest = folder.latest()
         folder.cut_metrics(latest[0] if latest is not None else -1)
     note(
-        f"{len(batches)} steps over {_count_tokens(batches, examples)} tokens of {len(examples)} examples; loading {settings.model}"
+        f"{len(batches)} steps over {_count_tokens(batches, examples)} tokens of {len(examples)} examples; "
+        f"loading {settings.model}"
     )
     model = untrained(model_folder, settings) if settings.objective == "pretrain" else adaptable(model_folder, settings)
+    guarding = Guarding(len(batches)) if settings.guard else None
     trainer = PackTrainer(
-        model, settings, folder, batches, examples, _validation(held_out.values(), settings), progress
+        model, settings, folder, batches, examples, _validation(held_out.values(), settings), progress, guarding
     )
+    if not keeps_apart(model, sorted(examples.values(), key=lambda each: len(each.input_ids))[:2]):
+        raise NotSupportedError(
+            f"the attention of {settings.model} reaches from one example of a pack into the next, so it cannot be "
+            "trained in packs; name another model"
+        )
     trainer.accelerator.wait_for_everyone()
     latest = folder.latest()
     if latest is not None:
         note(f"going on after step {latest[0]}")
     trainer.train(resume_from_checkpoint=str(latest[1]) if latest is not None else None)
+    events = guarding.guard.state.events if guarding is not None else []
+    stopped = next((each.reason for each in events if each.action == "stop"), None)
     trained = out / (MODEL if settings.objective == "pretrain" else ADAPTER)
     best = trainer.state.best_global_step if settings.patience is not None else None
-    if best is not None:
-        if _first_process():
-            folder.replace(out / "best", trained)
-    else:
-        trainer.save_trained(trained)
+    if stopped is None:
+        _keep(trainer, folder, trained, best)
     validations = [each for each in folder.metrics() if "eval_loss" in each]
     report = TrainReport(
         folder=str(trained),
@@ -134,10 +155,33 @@ def train(
         tokens=_count_tokens(batches[: trainer.state.global_step], examples),
         seconds=time.monotonic() - started,
         left_out=plan.left_out,
+        events=tuple(each.model_dump(mode="json") for each in events),
+        quarantined=guarding.guard.quarantined if guarding is not None else (),
+        stopped=stopped,
     )
     if _first_process():
         write_file(out / REPORT, json.dumps(asdict(report), indent=1) + "\n")
+    if stopped is not None:
+        raise StateError(
+            f"the spike guard stopped the run at step {report.steps}: {stopped}; {out / REPORT} names the batches and "
+            f"{out / PLAN} their examples: clean them, or lower the learning rate, and train into a new folder"
+        )
     return report
+
+
+def _keep(trainer: PackTrainer, folder: RunFolder, trained: Path, best: int | None) -> None:
+    if best is None:
+        trainer.save_trained(trained)
+    elif _first_process() and folder.best.exists():
+        folder.replace(folder.best, trained)
+
+
+def _finished(out: Path) -> TrainReport | None:
+    try:
+        report = TrainReport(**json.loads((out / REPORT).read_text("utf-8")))
+    except FileNotFoundError:
+        return None
+    return report if report.stopped is None else None
 
 
 def _encode(encoder: Encoder, path: Path) -> tuple[dict[str, Encoded], dict[str, tuple[str, ...]]]:

@@ -2,7 +2,7 @@
 
 import typer
 
-from service.cli.finetune import check, ground, mix, preview, promote, sweep, synthesize, train
+from service.cli.finetune import check, ground, mix, preview, promote, scratch, sweep, synthesize, train
 
 app = typer.Typer(no_args_is_help=True, help="Adapt the chat model: data, mixes, training, gates.")
 app.command("synthesize")(synthesize.synthesize)
@@ -10,6 +10,7 @@ app.command("ground")(ground.ground)
 app.command("mix")(mix.mix)
 app.command("preview")(preview.preview)
 app.command("train")(train.train)
+app.command("scratch")(scratch.scratch)
 app.command("check")(check.check)
 app.command("promote")(promote.promote)
 app.command("sweep")(sweep.sweep)

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -10,13 +10,8 @@ from service.cli import output, session
 from service.cli.finetune.training_display import TrainingDisplay
 from service.cli.options import JsonOutput
 
-if TYPE_CHECKING:
-    from finetune.runs import Objective
+if TYPE_CHECKING:  # brings torch
     from finetune.training import TrainReport
-else:
-    from typing import Literal
-
-    Objective = Literal["sft", "cpt", "pretrain"]
 
 
 def train(
@@ -26,7 +21,7 @@ def train(
         Path, typer.Option("--out", metavar="FOLDER", help="The run's folder; a run that is in it already goes on.")
     ],
     objective: Annotated[
-        Objective,
+        Literal["sft", "cpt", "pretrain"],
         typer.Option(
             "--objective",
             help="Answers of dialogues (sft), raw text (cpt), or raw text from random weights (pretrain).",
@@ -86,6 +81,9 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write TensorBoard's files; needs the extra `tensorboard`.")
     ] = False,
+    guard: Annotated[
+        bool, typer.Option("--guard/--no-guard", help="Drop batches whose loss or gradient is far out of line.")
+    ] = True,
     as_json: JsonOutput = False,
 ) -> None:
     """Train an adapter on a mix, or go on with a run that was interrupted.
@@ -116,6 +114,7 @@ def train(
         validation_tokens=validation_tokens,
         patience=patience,
         tensorboard=tensorboard,
+        guard=guard,
     )
     from finetune.training import train as train_mix
     from rag import models
@@ -139,7 +138,10 @@ def _print(report: "TrainReport") -> None:
         shown = name.removeprefix("eval_").replace("_", " ")
         if shown != "loss":
             output.print_text(
-                f"validation, {shown}: {report.first_validation[name]:.3f} before, {report.last_validation[name]:.3f} after"
+                f"validation, {shown}: {report.first_validation[name]:.3f} before, "
+                f"{report.last_validation[name]:.3f} after"
             )
+    for event in report.events:
+        output.note(f"batch {event['batch']}: {event['action']}, {event['reason']}")
     if report.left_out:
         output.note(f"{len(report.left_out)} examples at the end did not fill a batch and were left out")

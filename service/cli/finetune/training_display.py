@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from finetune.loop import StepDone
 
 _LINE_EVERY_S = 15.0
+_DONE = {"drop": "the batch was dropped", "roll_back": "went back to earlier weights", "stop": "stopped"}
 
 
 class TrainingDisplay:
@@ -54,6 +55,8 @@ class TrainingDisplay:
             self._bar.console.print(output.one_line(text), style="dim", highlight=False, markup=False)
 
     def update(self, done: "StepDone") -> None:
+        if done.verdict.reason is not None:
+            self.note(f"step {done.step}: {_DONE[done.verdict.action]}, for {done.verdict.reason}")
         told = f"loss {done.loss:.3f}, {done.tokens_per_s:.0f} tokens/s"
         if done.tokens_per_s > 0:
             told += f", about {_duration(done.tokens_left / done.tokens_per_s)} left"
