@@ -1,8 +1,8 @@
 """Runs at several domain shares of the loss and seeds, each checked: what a share gains and what it costs.
 
-``domainqa finetune sweep``. Held fixed are the domain's examples and passes, so that every arm sees the domain alike and
-general text comes on top (``domain``), or the steps, so that a larger share of general text leaves less of the domain
-(``total``). An arm whose check is there is not trained again. Knows no trainer: it is handed one.
+``domainqa finetune sweep``. Held fixed are the domain's examples and passes, so that every arm sees the domain alike
+and general text comes on top (``domain``), or the steps, so that a larger share of general text leaves less of the
+domain (``total``). An arm whose check is there is not trained again. Knows no trainer: it is handed one.
 """
 
 import json
@@ -172,7 +172,7 @@ def _domain(arm: Arm) -> Comparison:
 
 
 def _spread(share: float, found: Sequence[Comparison]) -> Spread:
-    """Seeds answer the same questions, so their intervals are averaged, never narrowed; two seeds that differ widen it."""
+    """Seeds answer the same questions, so averaging never narrows their interval; seeds that differ widen it."""
     count = len(found)
     value = sum(each.change for each in found) / count
     half = sum((each.high - each.low) / 2 for each in found) / count
