@@ -27,6 +27,7 @@ from service.cli import (
     engine,
     evaluation,
     feedback,
+    finetune,
     ingest,
     keys,
     mcp,
@@ -89,6 +90,7 @@ app.add_typer(documents.app, name="documents")
 app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")
 app.add_typer(adapters.app, name="adapters")
+app.add_typer(finetune.app, name="finetune")
 app.add_typer(engine.app, name="engine")
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(feedback.app, name="feedback")
