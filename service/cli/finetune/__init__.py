@@ -2,14 +2,10 @@
 
 import typer
 
-from service.cli.finetune import ground
+from service.cli.finetune import clean, ground, replay, synthesize
 
-app = typer.Typer(no_args_is_help=True, help="Adapt the chat model: data, training, checks.")
-
-
-@app.callback()
-def finetune() -> None:
-    """A group even while it holds one command."""
-
-
+app = typer.Typer(no_args_is_help=True, help="Adapt the chat model: data, mixes, training, gates.")
+app.command("synthesize")(synthesize.synthesize)
+app.command("clean")(clean.clean)
+app.command("replay")(replay.replay)
 app.command("ground")(ground.ground)
