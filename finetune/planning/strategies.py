@@ -122,18 +122,18 @@ def plan(situation: Situation) -> tuple[StrategyPlan, ...]:
 def train(situation: Situation, method: Method, tokens: float, learnt_share: float = 1.0) -> Training:
     """A training on the cards that are there, or on the fewest that hold it and are done in the days.
 
-    Gradient checkpointing only where it needs fewer cards, or where it would not fit otherwise.
+    Gradient checkpointing, which costs time, only where fewer cards do with it.
     """
     plain, checkpointed = (_trained(situation, method, tokens, learnt_share, each) for each in (False, True))
     there = math.inf if situation.cards is None else situation.cards
-    possible = [each for each in (plain, checkpointed) if each.cards is not None and each.cards <= there]
+    possible = [
+        (situation.cards or max(each.cards, math.ceil(each.gpu_hours / 24 / situation.days)), each)
+        for each in (plain, checkpointed)
+        if each.cards is not None and each.cards <= there
+    ]
     if not possible:
         return checkpointed
-    if situation.cards is None:
-        chosen = min(possible, key=lambda each: each.cards or 0)
-        cards = max(chosen.cards or 0, math.ceil(chosen.gpu_hours / 24 / situation.days))
-    else:
-        chosen, cards = possible[0], situation.cards
+    cards, chosen = min(possible, key=lambda each: (each[0], each[1].gpu_hours))
     price = situation.gpu.price_per_hour
     money = None if price is None else chosen.gpu_hours * price
     return replace(chosen, cards=cards, days=chosen.gpu_hours / 24 / cards, money=money)

@@ -1,11 +1,11 @@
 """``domainqa plan``: what each strategy needs of data, cards, hours and money, before anything is started."""
 
+import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.padding import Padding
 from rich.text import Text
 
 from service.cli import output, session
@@ -124,9 +124,9 @@ def _explain(name: str, table: "PriceTable", as_json: bool) -> None:
 
     found = case(name, table)
     if as_json:
-        output.print_json(
-            {"case": found.name, "question": found.question, "figures": found.figures, "told": found.told}
-        )
+        figures: dict[str, output.Json] = {**found.figures}
+        shown: dict[str, output.Json] = {"case": found.name, "question": found.question, "figures": figures}
+        output.print_json({**shown, "told": found.told})
         return
     output.print_text(Text(found.question, style="bold"))
     for line in found.told:
@@ -219,7 +219,8 @@ def _print_measured(each: "StrategyPlan", measured: "Measured | None") -> None:
 
 
 def _indented(text: str) -> None:
-    output.stdout().print(Padding(Text(output.one_line(text)), (0, 0, 0, 2)))
+    width = output.stdout().width
+    output.print_text(textwrap.fill(output.one_line(text), width, initial_indent="  ", subsequent_indent="  "))
 
 
 def _amount(need: "Need") -> str:
