@@ -44,7 +44,9 @@ class Encoder:
 
     def __init__(self, tokenizer: "PreTrainedTokenizerFast", *, max_tokens: int) -> None:
         if not tokenizer.is_fast:
-            raise UsageError(f"{tokenizer.name_or_path} has no fast tokenizer, which tells where tokens stand in a text")
+            raise UsageError(
+                f"{tokenizer.name_or_path} has no fast tokenizer, which tells where tokens stand in a text"
+            )
         self._tokenizer = tokenizer
         self._backend = tokenizer.backend_tokenizer
         self._max_tokens = max_tokens

@@ -5,6 +5,7 @@ was found; then the right answer is the abstention. Made of ``Asked``, which fac
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +21,12 @@ from rag.errors import DoesNotFitError, NotFoundError, UsageError
 from rag.evaluation.metrics import contains
 from rag.evaluation.questions import EvaluationQuestion
 from rag.grounding import search, show
+from rag.matching import pieces_of
 from rag.prompting import build
 from rag.question import Question, Run
 from rag.reading import Reader
 from rag.rewriting import by_rules
+from rag.sentences import table_cells
 from rag.types import Collection, Evidence, Hit, Message, StoredChunk
 
 Reason = Literal[
@@ -31,6 +34,7 @@ Reason = Literal[
 ]
 """Why there is no example of a question."""
 
+_UNIT = re.compile(r"\s*[(（][^()（）]*[)）]\s*$")
 _ENDS = (".", "!", "?", "。", "！", "？", "…")
 
 
@@ -163,7 +167,9 @@ class Grounder:
         numbers = list(dict.fromkeys(_holder(run.packed.evidence, each).number for each in gold))
         marked = "".join(f"[{number}]" for number in numbers)
         wordings = list(asked.answers)
-        wordings += [quote for _, quote in asked.quotes if len(asked.quotes) == 1 and contains(quote, asked.answers)]
+        if len(asked.quotes) == 1:
+            wordings += _labelled(run.packed.evidence, asked)
+            wordings += [quote for _, quote in asked.quotes if contains(quote, asked.answers)]
         for wording in wordings:
             text = _sentence(wording, marked)
             cited = cite(
@@ -189,6 +195,21 @@ class Grounder:
             provenance=_provenance(asked),
             prompt_fingerprint=run.prompt.fingerprint,
         )
+
+
+def _labelled(passages: Sequence[Evidence], asked: Asked) -> Iterator[str]:
+    """``Column: answer`` for an answer that is a cell of the quoted row: short, and what it is stands beside it."""
+    ((_, quote),) = asked.quotes
+    for piece in (piece for passage in passages for piece in pieces_of(passage)):
+        if piece.header is None or not (piece.text in quote or quote in piece.text):
+            continue
+        names, cells = table_cells(piece.header), table_cells(piece.text)
+        if len(names) != len(cells):
+            continue
+        for name, cell in zip(names, cells, strict=True):
+            # The answer has the unit, which in the table stands above the cell.
+            if name and cell and f" {asked.answers[0]} ".startswith(f" {cell} "):
+                yield f"{_UNIT.sub('', name)}: {asked.answers[0]}"
 
 
 def ground(
