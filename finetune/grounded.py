@@ -5,6 +5,7 @@ was found; then the right answer is the abstention. Made of ``Asked``, which fac
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,16 +22,20 @@ from rag.errors import DoesNotFitError, NotFoundError, UsageError
 from rag.evaluation.metrics import contains
 from rag.evaluation.questions import EvaluationQuestion
 from rag.grounding import search, show
+from rag.matching import pieces_of
 from rag.prompting import build
 from rag.question import Question, Run
 from rag.reading import Reader
 from rag.rewriting import by_rules
+from rag.sentences import table_cells
 from rag.types import Collection, Document, Evidence, Hit, Message, StoredChunk
 
 Reason = Literal[
     "is a follow-up", "its quote is not in the collection", "its gold passage does not fit", "no answer is supported"
 ]
 """Why there is no example of a question."""
+
+_UNIT = re.compile(r"\s*[(（][^()（）]*[)）]\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +175,8 @@ class Grounder:
         """The shortest wording with an accepted answer that the support check passes, with its markers."""
         numbers = list(dict.fromkeys(_holder(run.packed.evidence, each).number for each in gold))
         marked = "".join(f"[{number}]" for number in numbers)
-        for wording in wordings(asked.answers, [quote for _, quote in asked.quotes]):
+        named = _labelled(run.packed.evidence, asked) if len(asked.quotes) == 1 else ()
+        for wording in wordings(asked.answers, [quote for _, quote in asked.quotes], named):
             text = sentence(wording, marked)
             cited = cite(
                 text,
@@ -195,6 +201,21 @@ class Grounder:
             provenance=_provenance(asked),
             prompt_fingerprint=run.prompt.fingerprint,
         )
+
+
+def _labelled(passages: Sequence[Evidence], asked: Asked) -> Iterator[str]:
+    """``Column: answer`` for an answer that is a cell of the quoted row: short, and what it is stands beside it."""
+    ((_, quote),) = asked.quotes
+    for piece in (piece for passage in passages for piece in pieces_of(passage)):
+        if piece.header is None or not (piece.text in quote or quote in piece.text):
+            continue
+        names, cells = table_cells(piece.header), table_cells(piece.text)
+        if len(names) != len(cells):
+            continue
+        for name, cell in zip(names, cells, strict=True):
+            # The answer has the unit, which in the table stands above the cell.
+            if name and cell and f" {asked.answers[0]} ".startswith(f" {cell} "):
+                yield f"{_UNIT.sub('', name)}: {asked.answers[0]}"
 
 
 def ground(

@@ -3,12 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # brings transformers
-    from finetune.encoding import Encoded
-
-_MASKED = -100
+from finetune.encoding import MASKED, Encoded
 
 Decode = Callable[[Sequence[int]], str]
 """Token ids to text, special tokens written out."""
@@ -25,11 +21,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    encoded: "Encoded"
+    encoded: Encoded
     runs: tuple[Run, ...]
 
 
-def show(encoded: "Encoded", decode: Decode) -> Shown:
+def show(encoded: Encoded, decode: Decode) -> Shown:
     """The runs in order; their token counts add up to the example's.
 
     A label is the id at its own place: the shift by one is the model's. A label that is neither masked nor the token
@@ -37,7 +33,7 @@ def show(encoded: "Encoded", decode: Decode) -> Shown:
     """
     runs = []
     pairs = list(zip(encoded.input_ids, encoded.labels, strict=True))
-    for learnt, members in groupby(pairs, key=lambda pair: pair[1] != _MASKED):
+    for learnt, members in groupby(pairs, key=lambda pair: pair[1] != MASKED):
         ids = list(members)
         assert not learnt or all(token == label for token, label in ids)
         runs.append(Run(decode([token for token, _ in ids]), len(ids), learnt))

@@ -4,7 +4,7 @@ A bare number stands in many places of a passage, so beside the answer alone the
 number of, in the document's own words. Knows nothing of passages or of the check.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rag.evaluation.metrics import answer_tokens, contains
 
@@ -14,9 +14,10 @@ _SIGNS_A_WORD = 2
 """Of a script without blanks between its words."""
 
 
-def wordings(answers: Sequence[str], quotes: Sequence[str]) -> Iterator[str]:
-    """The accepted answers, then longer ones, the shortest first. Each holds an accepted answer."""
+def wordings(answers: Sequence[str], quotes: Sequence[str], named: Iterable[str] = ()) -> Iterator[str]:
+    """The accepted answers, those ``named`` by their column, then longer ones, the shortest first."""
     yield from answers
+    yield from named
     if len(quotes) != 1:
         return
     quote = quotes[0].strip()

@@ -227,9 +227,10 @@ class Library:
 
     def _parser(self, passwords: Sequence[str] = ()) -> "FileParser":
         if self.settings.parsing.workers == 0:
+            from rag.documents.options import ReadingOptions
             from rag.documents.parsing import InProcessParser
 
-            return InProcessParser(tuple(passwords))
+            return InProcessParser(ReadingOptions(tuple(passwords), self.settings.parsing.ocr))
         from rag.documents.workers import ParsingWorkers
 
         return ParsingWorkers(self.settings.parsing, passwords, self._workers)

@@ -5,19 +5,16 @@ evidence afterwards where it supports them, and the citation says so.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from rag.interfaces import Entailment
+from rag.interfaces import Entailment, PageOf
 from rag.languages import language_by_script
 from rag.matching import Piece, Similarity
 from rag.sentences import sentence_spans
 from rag.supporting import Judge
 from rag.types import Citation, Evidence
-
-PageOf = Callable[[Evidence, int], int | None]
-"""(passage, document offset) to the page there."""
 
 _MARKER = re.compile(r"[\[【]\s*(\d+(?:\s*[,;]\s*\d+)*)\s*[\]】]")
 _PRINTED = re.compile(r"\[(\d+)\]")
@@ -165,13 +162,13 @@ def quote(pieces: Sequence[Piece], page_of: PageOf) -> tuple[str, Cited]:
 
 
 def _citation(piece: Piece, start: int, end: int, page_of: PageOf, *, supported: bool, attributed: bool) -> Citation:
-    passage = piece.evidence
+    passage, page = piece.evidence, page_of(piece.evidence, piece.start)
     return Citation(
         marker=passage.number,
         document_id=passage.document_id,
         source=passage.source,
         title=passage.title,
-        page=page_of(passage, piece.start),
+        page=None if page is None else page.number,
         start=piece.start,
         end=piece.end,
         quote=piece.text,
@@ -179,6 +176,7 @@ def _citation(piece: Piece, start: int, end: int, page_of: PageOf, *, supported:
         attributed=attributed,
         answer_start=start,
         answer_end=end,
+        recognised=page is not None and page.recognised,
     )
 
 

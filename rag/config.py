@@ -42,6 +42,8 @@ class ParsingSettings(_Settings):
     """For one file; then its process is ended and the file is reported."""
     memory_mb: int = Field(default=2048, ge=256)
     """For one file, and its process with it (about 150)."""
+    ocr: bool = True
+    """Read images and scanned pages with Tesseract, where it is installed; about a second a page."""
 
 
 class ChunkingSettings(_Settings):

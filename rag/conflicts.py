@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from rag.analysis import analyze
 from rag.editions import Replacement, own_codes, replacement
+from rag.interfaces import PageOf
 from rag.languages import language_by_script
 from rag.matching import Piece, identifiers, pieces_of
 from rag.supporting.clauses import Reading, read
@@ -141,9 +142,7 @@ def conflict(item: Disagreement, question: str) -> Conflict:
     )
 
 
-def noted(
-    text: str, items: Sequence[Disagreement], question: str, page_of: Callable[[Evidence, int], int | None]
-) -> tuple[str, tuple[Citation, ...]]:
+def noted(text: str, items: Sequence[Disagreement], question: str, page_of: PageOf) -> tuple[str, tuple[Citation, ...]]:
     """The answer's text with a line for each disagreement, and the citations of those lines: both sources of each."""
     citations: list[Citation] = []
     for item in items:
@@ -273,14 +272,14 @@ def _place(piece: Piece) -> tuple[str, int, int]:
     return piece.evidence.document_id, piece.start, piece.end
 
 
-def _citation(piece: Piece, start: int, end: int, page_of: Callable[[Evidence, int], int | None]) -> Citation:
-    passage = piece.evidence
+def _citation(piece: Piece, start: int, end: int, page_of: PageOf) -> Citation:
+    passage, page = piece.evidence, page_of(piece.evidence, piece.start)
     return Citation(
         marker=passage.number,
         document_id=passage.document_id,
         source=passage.source,
         title=passage.title,
-        page=page_of(passage, piece.start),
+        page=None if page is None else page.number,
         start=piece.start,
         end=piece.end,
         quote=piece.text,
@@ -288,4 +287,5 @@ def _citation(piece: Piece, start: int, end: int, page_of: Callable[[Evidence, i
         attributed=False,
         answer_start=start,
         answer_end=end,
+        recognised=page is not None and page.recognised,
     )

@@ -1,15 +1,17 @@
 """The seams: protocols with their contracts. Two implementations earn one; the fakes count."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.types import Adapter, Generated, Hit, Message, Sampling
+from rag.types import Adapter, Evidence, Generated, Hit, Message, Page, Sampling
 
 Vectors = NDArray[np.float32]
+PageOf = Callable[[Evidence, int], Page | None]
+"""(passage, document offset) to the page there."""
 
 
 class Embedder(Protocol):

@@ -1,7 +1,7 @@
 """The documents behind a question's hits, each read from the catalog once. Lives as long as the question."""
 
 from rag.catalog import Catalog
-from rag.types import Document, Evidence, StoredChunk
+from rag.types import Document, Evidence, Page, StoredChunk
 
 _REACH = 3
 """Chunks on each side of a found one that may be its neighbours."""
@@ -23,10 +23,10 @@ class Reader:
         """The verbatim text there."""
         return self.document(document_id, version).text[start:end]
 
-    def page(self, passage: Evidence, offset: int) -> int | None:
+    def page(self, passage: Evidence, offset: int) -> Page | None:
         """The page of the passage's document at the offset."""
         pages = self.document(passage.document_id, passage.version).pages
-        return next((page.number for page in pages if page.start <= offset < page.end), None)
+        return next((page for page in pages if page.start <= offset < page.end), None)
 
     def beside(self, collection_id: int, chunk: StoredChunk) -> list[StoredChunk]:
         """The chunks of the same section within reach, the nearest first, what follows before what precedes."""

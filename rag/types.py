@@ -22,11 +22,12 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page, slide or sheet of a paged format."""
+    """One page, slide or sheet of a paged format. ``recognised``: its text was read from a picture of it, by OCR."""
 
     number: int
     start: int
     end: int
+    recognised: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +366,8 @@ class Citation:
 
     ``marker`` is the number printed in the answer as ``[marker]``. ``answer_start``/``answer_end`` is the
     sentence's span in ``Answer.text``. ``attributed`` is true where the model gave no marker and the
-    source was found afterwards. ``supported`` says whether the quote supports the sentence.
+    source was found afterwards. ``supported`` says whether the quote supports the sentence. ``recognised``: the quote
+    was read from a picture of its page, by OCR, and may hold misread letters.
     """
 
     marker: int
@@ -380,6 +382,7 @@ class Citation:
     attributed: bool
     answer_start: int
     answer_end: int
+    recognised: bool = False
 
 
 @dataclass(frozen=True, slots=True)

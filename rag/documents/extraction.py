@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import kreuzberg
-from kreuzberg import ExtractionConfig, PageConfig, PdfConfig
+from kreuzberg import ExtractionConfig, OcrConfig, PageConfig, PdfConfig, TesseractConfig
 
 from rag.errors import SourceError
 
@@ -19,17 +19,27 @@ PAGE_MARK = re.compile(r"\[\[domainqa-page-(\d+)\]\]")
 
 
 def extract(
-    data: bytes, media_type: str, *, mark_pages: bool = False, passwords: Sequence[str] = ()
+    data: bytes,
+    media_type: str,
+    *,
+    mark_pages: bool = False,
+    passwords: Sequence[str] = (),
+    ocr_languages: Sequence[str] = (),
+    ocr_pages: Sequence[int] = (),
 ) -> kreuzberg.ExtractionResult:
     """The file's nodes, pages and metadata; ``mark_pages`` puts a ``PAGE_MARK`` paragraph before each page.
 
-    Raises ``SourceError``, also for a panic in the native code. Nothing is cached on disk.
+    With ``ocr_languages`` (Tesseract's names) images are read, and of a PDF its ``ocr_pages``; the content is then
+    plain text, its lines as they are on the page. Raises ``SourceError``, also for a panic in the native code. Nothing
+    is cached on disk.
     """
     config = ExtractionConfig(
         use_cache=False,
-        output_format="markdown",
+        output_format="plain" if ocr_languages else "markdown",
         include_document_structure=True,
         extraction_timeout_secs=TIMEOUT_S,
+        ocr=_tesseract(ocr_languages) if ocr_languages else None,
+        force_ocr_pages=list(ocr_pages) or None,
         # Without passwords the option must be absent: an empty list is taken for one that failed.
         pdf_options=PdfConfig(passwords=list(passwords)) if passwords else None,
         pages=PageConfig(extract_pages=True, insert_page_markers=mark_pages, marker_format=f"\n\n{_PAGE_MARK}\n\n"),
@@ -40,6 +50,12 @@ def extract(
         raise
     except BaseException as error:  # a Rust panic arrives as an exception outside the Exception tree
         raise SourceError(_reason(error, tried=len(passwords))) from error
+
+
+def _tesseract(languages: Sequence[str]) -> OcrConfig:
+    # Its tables are guesses by the gaps between words, and make tables of prose.
+    own = TesseractConfig(language="+".join(languages), enable_table_detection=False)
+    return OcrConfig(backend="tesseract", language="+".join(languages), tesseract_config=own)
 
 
 def metadata_of(result: kreuzberg.ExtractionResult, *keys: str) -> str | None:

@@ -50,8 +50,15 @@ OFFICE_TYPES = {
 }
 SPREADSHEETS = frozenset(OFFICE_TYPES[suffix] for suffix in ("xlsx", "xlsm", "xls", "ods"))
 
-_IMAGE_SUFFIXES = frozenset("png jpg jpeg gif bmp tif tiff webp heic svg ico".split())  # noqa: SIM905
-_IMAGE_MARKS = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
+IMAGES = {
+    b"\x89PNG\r\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"II*\0": "image/tiff",
+    b"MM\0*": "image/tiff",
+}
+"""What an image that may be read by OCR begins with."""
+_OTHER_IMAGES = frozenset("png jpg jpeg gif bmp tif tiff webp heic svg ico".split())  # noqa: SIM905
 _ARCHIVE_SUFFIXES = frozenset("zip 7z rar tar gz tgz bz2 xz zst".split())  # noqa: SIM905
 _ARCHIVE_MARKS = {
     b"\x1f\x8b": "gz",
@@ -83,8 +90,9 @@ def media_type_of(data: bytes, suffix: str) -> str:
     """
     if b"%PDF-" in data[:_PDF_MARK_WITHIN] and (suffix not in TEXT_TYPES or data.startswith(b"%PDF-")):
         return PDF
-    if data.startswith(_IMAGE_MARKS):
-        raise SourceError("the file is an image; images need OCR first")
+    for mark, kind in IMAGES.items():
+        if data.startswith(mark):
+            return kind
     if data.startswith(_ZIP_MARKS):
         return _zipped(data, suffix)
     if data.startswith(_OLE_MARK):
@@ -127,8 +135,8 @@ def _compound(data: bytes, suffix: str) -> str:
 
 
 def _unmarked(data: bytes, suffix: str) -> str:
-    if suffix in _IMAGE_SUFFIXES:
-        raise SourceError("the file is an image; images need OCR first")
+    if suffix in _OTHER_IMAGES:
+        raise SourceError(f"the file is an image that cannot be read (.{suffix}); save it as PNG, JPEG, GIF or TIFF")
     if suffix in _ARCHIVE_SUFFIXES:
         raise SourceError(f"the file is an archive ({suffix}); unpack it")
     if suffix in TEXT_TYPES:

@@ -6,7 +6,7 @@ afterwards. Headings come out as Markdown headings, tables as pipe tables; every
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rag.types import Page, Section, Table
 
@@ -59,12 +59,12 @@ class LayoutBuilder:
         self._after_item = False
         self._headings: list[tuple[int, int, str]] = []
         self._tables: list[Table] = []
-        self._page_starts: list[tuple[int, int]] = []
-        self._pending_page: int | None = None
+        self._pages: list[Page] = []
+        self._pending_page: Page | None = None
 
-    def page(self, number: int) -> None:
+    def page(self, number: int, *, recognised: bool = False) -> None:
         """What follows stands on this page. A page without text gets no span."""
-        self._pending_page = number
+        self._pending_page = Page(number, 0, 0, recognised)
 
     def heading(self, level: int, text: str) -> None:
         line = " ".join(clean(text).split())
@@ -106,8 +106,8 @@ class LayoutBuilder:
 
     def build(self, title: str | None = None, date: str | None = None) -> Layout:
         text = "".join(self._parts)
-        ends = [*(start for _, start in self._page_starts[1:]), len(text)][: len(self._page_starts)]
-        pages = tuple(Page(number, start, end) for (number, start), end in zip(self._page_starts, ends, strict=True))
+        ends = [*(page.start for page in self._pages[1:]), len(text)][: len(self._pages)]
+        pages = tuple(replace(page, end=end) for page, end in zip(self._pages, ends, strict=True))
         return Layout(text, sections_from(self._headings, len(text)), pages, tuple(self._tables), title, date)
 
     def _append(self, block: str, *, item: bool = False) -> int:
@@ -117,7 +117,7 @@ class LayoutBuilder:
         self._length = start + len(block)
         self._after_item = item
         if self._pending_page is not None:
-            self._page_starts.append((self._pending_page, start))
+            self._pages.append(replace(self._pending_page, start=start))
             self._pending_page = None
         return start
 

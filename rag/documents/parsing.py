@@ -6,21 +6,23 @@ Whatever is wrong with a file leaves as ``SourceError`` with a reason in one lin
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from rag.dating import stated_date
-from rag.documents.formats import HTML, MAIL, OFFICE_TYPES, PDF, PLAIN, SPREADSHEETS, WORD, media_type_of
+from rag.documents.formats import HTML, IMAGES, MAIL, OFFICE_TYPES, PDF, PLAIN, SPREADSHEETS, WORD, media_type_of
 from rag.documents.hypertext import read_html
 from rag.documents.languages import detect_language
 from rag.documents.layout import Layout, clean
 from rag.documents.mail import mail_attachments, read_mail
 from rag.documents.markdown import read_markdown
 from rag.documents.office import read_office
+from rag.documents.options import ReadingOptions
 from rag.documents.pdf import read_pdf
 from rag.documents.plain import read_delimited, read_plain
+from rag.documents.recognition import MISSING, installed_languages, read_image
 from rag.documents.revision import parser_fingerprint
 from rag.documents.word import read_word
 from rag.errors import SourceError
@@ -40,6 +42,7 @@ _READERS: dict[str, Callable[[bytes], Layout]] = {
     WORD: read_word,
 }
 """kreuzberg reads the rest."""
+DEFAULT = ReadingOptions()
 _NO_TITLE = re.compile(
     r"\W*(?:untitled|anonymous|unspecified|title|no ?title|document|presentation|workbook|slide|microsoft word)?"
     r"(?:[ _-]?document|[ _-]?presentation)?[\W\d]*|powerpoint presentation|microsoft (?:word|powerpoint) - .*"
@@ -53,7 +56,7 @@ _ISO_DATE = re.compile(r"(\d{4})-?(0[1-9]|1[0-2])-?(0[1-9]|[12]\d|3[01])")
 class InProcessParser:
     """Parses in the calling process, with no bound on time or memory: for files that can be trusted."""
 
-    passwords: Sequence[str] = ()
+    options: ReadingOptions = DEFAULT
     parallel: int = 1
 
     @property
@@ -61,7 +64,7 @@ class InProcessParser:
         return parser_fingerprint()
 
     def parse(self, path: Path, source: str) -> ParsedFile:
-        return parse_file(path, source, self.passwords)
+        return parse_file(path, source, self.options)
 
     def warm_up(self) -> None:
         """Nothing to begin."""
@@ -70,20 +73,20 @@ class InProcessParser:
         """Nothing to release."""
 
 
-def parse(path: Path, source: str, passwords: Sequence[str] = ()) -> Document:
+def parse(path: Path, source: str, options: ReadingOptions = DEFAULT) -> Document:
     """The document at ``path``, named ``source``; what is attached to it is left out. Raises ``SourceError``."""
     data = _read(path)
-    return _document(data, source, passwords, _media_type(data, source))
+    return _document(data, source, options, _media_type(data, source))
 
 
-def parse_file(path: Path, source: str, passwords: Sequence[str] = ()) -> ParsedFile:
+def parse_file(path: Path, source: str, options: ReadingOptions = DEFAULT) -> ParsedFile:
     """The document at ``path``, named ``source``, and those attached to it. ``SourceError`` for the file alone.
 
-    ``passwords`` are tried on encrypted PDF files. Attachments of attachments are only named.
+    Attachments of attachments are only named.
     """
     data = _read(path)
     media_type = _media_type(data, source)
-    document = _document(data, source, passwords, media_type)
+    document = _document(data, source, options, media_type)
     attachments: list[Attachment] = []
     failures: list[Failure] = []
     with _damage_named():
@@ -93,22 +96,18 @@ def parse_file(path: Path, source: str, passwords: Sequence[str] = ()) -> Parsed
         try:
             if not attached.data:
                 raise SourceError("the attachment is empty (0 bytes)")
-            inner = _document(attached.data, name, passwords, _media_type(attached.data, name))
+            inner = _document(attached.data, name, options, _media_type(attached.data, name))
             attachments.append(Attachment(inner, len(attached.data)))
         except SourceError as error:
             failures.append(Failure(name, str(error)))
     return ParsedFile(document, tuple(attachments), tuple(failures))
 
 
-def _document(data: bytes, source: str, passwords: Sequence[str], media_type: str) -> Document:
+def _document(data: bytes, source: str, options: ReadingOptions, media_type: str) -> Document:
     with _damage_named():
-        layout = _layout(data, media_type, passwords)
+        layout = _layout(data, media_type, options)
     if not layout.text.strip():
-        raise SourceError(
-            "the file holds no text; a scan needs OCR first"
-            if media_type == PDF or media_type in OFFICE_TYPES.values()
-            else "the file holds no text"
-        )
+        raise SourceError(f"the file holds no text{_unread_scan(media_type, options)}")
     if len(layout.text) > MAX_CHARACTERS:
         raise SourceError(
             f"the file holds {len(layout.text):,} characters; at most {MAX_CHARACTERS:,} are read: split it"
@@ -143,9 +142,20 @@ def _damage_named() -> Iterator[None]:
         ) from error
 
 
-def _layout(data: bytes, media_type: str, passwords: Sequence[str]) -> Layout:
+def _unread_scan(media_type: str, options: ReadingOptions) -> str:
+    """What a file without text may need, where it can hold pictures of text."""
+    if media_type in OFFICE_TYPES.values():
+        return "; pictures in it are not read: save it as PDF"
+    if media_type != PDF or (options.ocr and installed_languages()):
+        return ""
+    return f"; if it is a scan, {MISSING}" if options.ocr else "; if it is a scan, set parsing.ocr = true"
+
+
+def _layout(data: bytes, media_type: str, options: ReadingOptions) -> Layout:
     if media_type == PDF:
-        return read_pdf(data, passwords)
+        return read_pdf(data, options)
+    if media_type in IMAGES.values():
+        return read_image(data, media_type, options)
     reader = _READERS.get(media_type)
     return reader(data) if reader is not None else read_office(data, media_type)
 

@@ -1,15 +1,19 @@
-"""PDF: each page's plain text as kreuzberg reads it, with paragraphs and headings set off.
+"""PDF: each page's plain text as kreuzberg reads it, with paragraphs and headings set off; scanned pages by OCR.
 
 The pages' text is taken whole. kreuzberg's nodes only say where blocks begin and end: its Markdown drops what stands
 beside a table on the same page. So tables stay lines of text, and nothing is lost or told twice.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rag.documents.extraction import extract, metadata_of
+from rag.documents.formats import PDF
+from rag.documents.languages import detect_language
 from rag.documents.layout import Layout, LayoutBuilder, clean
+from rag.documents.options import ReadingOptions
+from rag.documents.recognition import installed_languages, recognise_pages
 
 _MAX_HEADING_LINES = 3
 
@@ -23,18 +27,30 @@ class _Block:
     level: int
 
 
-def read_pdf(data: bytes, passwords: Sequence[str] = ()) -> Layout:
-    """The layout; ``passwords`` are tried in order where the file is encrypted."""
-    result = extract(data, "application/pdf", passwords=passwords)
+def read_pdf(data: bytes, options: ReadingOptions) -> Layout:
+    result = extract(data, PDF, passwords=options.passwords)
     nodes = [dict(node) for node in result.document["nodes"]] if result.document else []
+    texts = {page["page_number"]: clean(page["content"]) for page in result.pages or ()}
+    recognised = _recognised(data, texts, options)
     builder = LayoutBuilder()
-    for page in result.pages or ():
-        number = page["page_number"]
+    for number, text in texts.items():
+        if number in recognised:
+            builder.page(number, recognised=True)
+            builder.paragraph(recognised[number])
+            continue
         builder.page(number)
-        lines = [line.rstrip() for line in clean(page["content"]).split("\n")]
+        lines = [line.rstrip() for line in text.split("\n")]
         blocks = sorted(_located(nodes, number, lines), key=lambda block: block.first)
         _write(builder, lines, blocks)
     return builder.build(metadata_of(result, "title"), metadata_of(result, "modified_at", "created_at"))
+
+
+def _recognised(data: bytes, texts: Mapping[int, str], options: ReadingOptions) -> Mapping[int, str]:
+    """What Tesseract reads on the pages without text; nothing where it isn't installed."""
+    silent = [number for number, text in texts.items() if not text.strip()]
+    if not silent or not options.ocr or not installed_languages():
+        return {}
+    return recognise_pages(data, silent, detect_language("\n".join(texts.values())), options.passwords)
 
 
 def _write(builder: LayoutBuilder, lines: Sequence[str], blocks: Sequence[_Block]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
+from rag.documents.options import ReadingOptions
 from rag.errors import SourceError
 from rag.types import ParsedFile
 
@@ -25,7 +26,7 @@ _GRACE_S = 10.0
 class Job:
     path: Path
     source: str
-    passwords: tuple[str, ...]
+    options: ReadingOptions
     timeout_s: float
 
 
@@ -55,7 +56,7 @@ def main() -> None:
 
     def answer(job: Job) -> Reply:
         try:
-            return Reply(parsed=parse_file(job.path, job.source, job.passwords))
+            return Reply(parsed=parse_file(job.path, job.source, job.options))
         except SourceError as error:
             return Reply(refused=str(error))
         except MemoryError:

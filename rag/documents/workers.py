@@ -23,6 +23,7 @@ import psutil
 from pydantic import ValidationError
 
 from rag.config import ParsingSettings
+from rag.documents.options import ReadingOptions
 from rag.documents.revision import parser_fingerprint
 from rag.documents.worker import REPLIES, Job, Reply
 from rag.errors import SourceError, StateError
@@ -83,7 +84,7 @@ class ParsingWorkers:
     ) -> None:
         self.parallel = max(1, default_workers() if settings.workers is None else settings.workers)
         self._settings = settings
-        self._passwords = tuple(passwords)
+        self._options = ReadingOptions(tuple(passwords), settings.ocr)
         self._processes = pool or WorkerPool()
         self._owns_processes = pool is None
         self._lock = Lock()
@@ -103,7 +104,7 @@ class ParsingWorkers:
         worker = self._take()
         usable = False
         try:
-            reply = worker.ask(Job(path, source, self._passwords, self._settings.timeout_s), self._settings.memory_mb)
+            reply = worker.ask(Job(path, source, self._options, self._settings.timeout_s), self._settings.memory_mb)
             # What a large file left behind would count against the next one.
             usable = worker.memory_mib() < self._settings.memory_mb / 2
         finally:

@@ -32,6 +32,7 @@ def citation_out(each: Citation, numbers: Mapping[int, int]) -> CitationOut:
         attributed=each.attributed,
         answer_start=each.answer_start,
         answer_end=each.answer_end,
+        recognised=each.recognised,
     )
 
 

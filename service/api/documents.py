@@ -111,7 +111,7 @@ def _window(document: Document, collection: str, document_id: str, start: int, e
             if overlaps(each.start, each.end)
         ],
         pages=[
-            PageOut(number=each.number, start=each.start, end=each.end)
+            PageOut(number=each.number, start=each.start, end=each.end, recognised=each.recognised)
             for each in document.pages
             if overlaps(each.start, each.end)
         ],

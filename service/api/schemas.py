@@ -121,6 +121,7 @@ class CitationOut(Wire):
     attributed: bool = Field(description="The model gave no marker; the source was found afterwards.")
     answer_start: int = Field(description="The sentence's span in the answer.")
     answer_end: int
+    recognised: bool = Field(description="The quote was read from a picture of its page, by OCR.")
 
 
 class NearestOut(Wire):
@@ -414,6 +415,7 @@ class PageOut(Wire):
     number: int
     start: int
     end: int
+    recognised: bool = Field(description="Read from a picture of the page, by OCR.")
 
 
 class DocumentOut(Wire):

@@ -164,6 +164,8 @@ def _source(citation: Citation, number: int) -> Text:
     line.append(output.one_line(citation.title), style="bold")
     if citation.page is not None:
         line.append(f", page {citation.page}")
+    if citation.recognised:
+        line.append(", read by OCR")
     quote = output.one_line(citation.quote)
     if len(quote) > _QUOTE_CHARACTERS:
         quote = quote[:_QUOTE_CHARACTERS] + "…"
@@ -207,6 +209,7 @@ def _as_json(answer: Answer) -> output.Json:
                 "quote": citation.quote,
                 "supported": citation.supported,
                 "attributed": citation.attributed,
+                "recognised": citation.recognised,
             }
             for citation in answer.citations
         ],

@@ -57,6 +57,7 @@ def _checks(own: session.Session) -> Iterator[Check]:
         yield Check("configuration", str(error), "error")
         return
     yield Check("profile", settings.profile)
+    yield _ocr(settings)
     if settings.generation.engine == "openai":
         yield Check("engine", f"{settings.generation.model} at {settings.generation.base_url}")
     elif settings.generation.engine == "vllm":
@@ -69,6 +70,17 @@ def _checks(own: session.Session) -> Iterator[Check]:
             yield Check(f"model {reference}", "there")
     yield from checks.adapter_checks(own, settings)
     yield from checks.catalog_checks(own)
+
+
+def _ocr(settings: "Settings") -> Check:
+    from rag.documents.recognition import MISSING, installed_languages
+
+    languages = ", ".join(installed_languages())
+    if not settings.parsing.ocr:
+        return Check("OCR", "off (parsing.ocr): images and scanned pages are not read")
+    if not languages:
+        return Check("OCR", f"there is none, so images and scanned pages are not read; {MISSING}", "warning")
+    return Check("OCR", f"Tesseract's data: {languages}")
 
 
 def _engine(own: session.Session, settings: "Settings") -> Check:

@@ -34,6 +34,7 @@ from service.cli import (
     models,
     noise,
     output,
+    plan,
     reindex,
     search,
     serve,
@@ -93,6 +94,7 @@ app.add_typer(adapters.app, name="adapters")
 app.add_typer(finetune.app, name="finetune")
 app.add_typer(engine.app, name="engine")
 app.add_typer(evaluation.app, name="eval")
+app.command("plan")(plan.plan)
 app.add_typer(feedback.app, name="feedback")
 app.add_typer(config.app, name="config")
 app.command("reindex")(reindex.reindex)

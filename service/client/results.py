@@ -58,6 +58,8 @@ class Citation:
     """The model gave no marker; the source was found afterwards."""
     answer_start: int
     answer_end: int
+    recognised: bool
+    """The quote was read from a picture of its page, by OCR, and may hold misread letters."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,7 @@ export class Exchange {
           citation.title,
           citation.page === null ? null : element("span", { class: "page" }, `page ${citation.page}`),
           citation.supported ? null : element("span", { class: "flag doubt" }, "does not support the sentence"),
+          citation.recognised ? element("span", { class: "flag" }, "read by OCR") : null,
           citation.attributed ? element("span", { class: "flag" }, "found afterwards") : null,
         ),
         element("span", { class: "quote" }, citation.quote),

@@ -90,7 +90,7 @@ export class Panel {
     const prose = element("div", { class: "prose" });
     sorted.slice(0, -1).forEach((start, index) => {
       const page = pages.find((each) => each.start === start);
-      if (page) prose.append(element("span", { class: "leaf" }, `Page ${page.number}`));
+      if (page) prose.append(element("span", { class: "leaf" }, `Page ${page.number}${page.recognised ? ", read by OCR" : ""}`));
       const isHeading = lines.some((each) => each[0] <= start && start < each[1]);
       const piece = isHeading ? element("strong", {}, text(start, sorted[index + 1])) : text(start, sorted[index + 1]);
       prose.append(start >= marked[0] && start < marked[1] ? element("mark", {}, piece) : piece);

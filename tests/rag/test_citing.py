@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rag.citing import Cited, MarkerFilter, Renumbering, cite, numbers_for_readers
 from rag.fakes import FakeEmbedder
 from rag.matching import Similarity, pieces_of
-from rag.types import Evidence
+from rag.types import Evidence, Page
 
 OIL = "The gear oil of the ZP-40/2 is changed every 2,000 operating hours. Never mix oils."
 SEAL = "The seal kit is ZP-1001. It costs 12.50 EUR."
@@ -44,7 +44,7 @@ ASKED = "What does the seal kit cost, and may oils be mixed?"
 
 
 def cited(text: str) -> Cited:
-    return cite(text, EVIDENCE, Similarity(FakeEmbedder()), lambda evidence, offset: 4, question=ASKED)
+    return cite(text, EVIDENCE, Similarity(FakeEmbedder()), lambda evidence, offset: Page(4, 0, 100), question=ASKED)
 
 
 def filtered(pieces: list[str], valid: list[int]) -> str:

@@ -8,7 +8,7 @@ from rag.citing import quote
 from rag.extracting import extract
 from rag.fakes import FakeEmbedder
 from rag.matching import Similarity, pieces_of
-from rag.types import Evidence
+from rag.types import Evidence, Page
 
 DEAF = Similarity(FakeEmbedder(), ["none"])
 MANUAL = "The oil is replaced each year. The seal is changed every month. Wear gloves."
@@ -92,7 +92,7 @@ def test_every_extract_is_a_piece_of_the_evidence(bodies: list[str], question: s
 
 def test_what_looks_like_a_marker_in_a_document_is_none() -> None:
     (found,) = extract("oil", [passage(1, "Oil is wet [7], as【8, 9】show.")], DEAF, max_sentences=1)
-    text, cited = quote([found.piece], lambda *_: 3)
+    text, cited = quote([found.piece], lambda *_: Page(3, 0, 40))
     assert text == "Oil is wet (7), as(8, 9)show. [1]"
     assert (cited.citations[0].quote, cited.citations[0].page) == ("Oil is wet [7], as【8, 9】show.", 3)
 

@@ -17,6 +17,7 @@ from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import PageBreak, Paragraph, SimpleDocTemplate, Table
 
 from rag.documents import parsing
+from rag.documents.options import ReadingOptions
 from rag.documents.parsing import parse, parse_file
 from rag.documents.revision import parser_fingerprint
 from rag.errors import SourceError
@@ -184,16 +185,16 @@ def test_attachments_are_documents_of_their_own(tmp_path: Path) -> None:
         ("box/m.eml/x.zip", "the file is an archive (zip)"),
         ("box/m.eml/none.txt", "the attachment is empty (0 bytes)"),
     ]
-    opened = parse_file(path, "box/m.eml", ["secret"])
+    opened = parse_file(path, "box/m.eml", ReadingOptions(("secret",)))
     assert [each.document.source for each in opened.attachments][-1] == "box/m.eml/.._a_locked.pdf"
 
 
 def test_passwords_open_encrypted_pdfs(tmp_path: Path) -> None:
     path = tmp_path / "a.pdf"
     path.write_bytes(_encrypted_pdf())
-    assert parse(path, "a.pdf", ["wrong", "secret"]).text == "text"
+    assert parse(path, "a.pdf", ReadingOptions(("wrong", "secret"))).text == "text"
     with pytest.raises(SourceError, match="none of the 1 passwords opens it"):
-        parse(path, "a.pdf", ["wrong"])
+        parse(path, "a.pdf", ReadingOptions(("wrong",)))
 
 
 def test_mail_prefers_plain_text_to_the_same_in_html(parsed: Parse) -> None:
@@ -343,7 +344,7 @@ _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)
         ("a.pdf", _encrypted_pdf(), "encrypted"),
         ("a.docx", _OLE + "EncryptedPackage".encode("utf-16-le") + bytes(50), "encrypted"),
         ("a.xlsx", _OLE + "EncryptedPackage".encode("utf-16-le") + bytes(50), "encrypted"),
-        ("a.pdf", _drawing_pdf(), "OCR"),
+        ("a.pdf", _drawing_pdf(), "no text"),
         ("a.md", b" \n\n\t\n", "no text"),
         ("a.html", b"<html><script>x</script></html>", "no text"),
         ("a.pdf", b"%PDF-1.4 torn", "damaged"),

@@ -68,6 +68,7 @@ async def test_whole_answer(client_for, scripts):
         "quote": scripts.passage,
         "supported": True,
         "attributed": False,
+        "recognised": False,
         "answer_start": 0,
         "answer_end": 26,
     }

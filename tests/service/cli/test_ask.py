@@ -51,6 +51,7 @@ def test_json_has_the_contract_s_fields_and_nothing_else_on_stdout(ask, scripts:
     first = value["citations"][0]
     assert set(first) == {
         "marker", "number", "document", "title", "page", "start", "end", "quote", "supported", "attributed",
+        "recognised",
     }  # fmt: skip
     assert scripts.document.text[first["start"] : first["end"]] == first["quote"]
     assert [each["supported"] for each in value["citations"]] == [True, False]
