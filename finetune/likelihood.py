@@ -81,7 +81,7 @@ class Likelihoods:
         for text in texts:
             ids = self._ids(text)[:_LONGEST_TEXT]
             ((nats,),) = self._score([(ids[:1], [ids[1:]])])
-            said = len(text.encode()) if len(ids) < _LONGEST_TEXT else len(self._tokenizer.decode(ids).encode())
+            said = len(text.encode()) if len(ids) < _LONGEST_TEXT else len(str(self._tokenizer.decode(ids)).encode())
             found.append(-nats / math.log(2) / said)
         return found
 
@@ -132,7 +132,7 @@ class Likelihoods:
             use_cache=False,
         ).last_hidden_state
         rows, places, tokens = (torch.tensor([each[part] for each in wanted], device=device) for part in range(3))
-        head = self._base.get_output_embeddings()
+        head = self._base.get_output_embeddings()  # type: ignore[no-untyped-call]
         assert isinstance(head, torch.nn.Module)
         logits: Tensor = head(hidden[rows, places]).float()
         found: list[float] = (logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(1)).tolist()

@@ -299,7 +299,8 @@ def test_a_sweep_goes_on_where_it_stopped_and_tells_gains_against_losses(tmp_pat
     assert [(each.share, each.seed) for each in done] == [(1.0, 0), (1.0, 1), (0.5, 0), (0.5, 1)]
     whole, half = gains(done)
     assert whole.value == pytest.approx(0.105, abs=0.01)
-    assert whole.low < half.value < whole.value
+    assert half.value == pytest.approx(0.055, abs=0.01)
+    assert whole.low < whole.value < whole.high
     assert [round(each.value, 2) for each in losses(done)] == [0.2, 0.1]
     table = (tmp_path / "sweep" / "table.md").read_text("utf-8")
     assert table.count("\n| 1 |") == table.count("\n| 0.5 |") == 1

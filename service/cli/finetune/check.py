@@ -72,7 +72,7 @@ def check(
 
     own = session.of(ctx)
     reference = own.settings().generation.model if model is None else model
-    run, adapter = _adapter(own, run)
+    keeper, adapter = _adapter(own, run)
     adapter_hash = hash_of(adapter)
     probe = read_probe(probe_folder())
     own.provide_models([reference], own.is_offline())
@@ -95,8 +95,8 @@ def check(
         margin=margin / 100,
         harness=changes(folder, adapter, task) if task else None,
     )
-    if run is not None:
-        write_file(run / CHECK, found.model_dump_json(indent=1) + "\n")
+    if keeper is not None:
+        write_file(keeper / CHECK, found.model_dump_json(indent=1) + "\n")
     if as_json:
         output.print_json({**found.model_dump(mode="json"), "passed": found.passed})
     else:
