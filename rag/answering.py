@@ -19,11 +19,12 @@ from rag import abstaining, conflicts, prompting
 from rag.adapters import KnownAdapters
 from rag.catalog import Catalog
 from rag.citing import Cited, MarkerFilter, cite, quote
-from rag.composing import compose, everything, prompt_of
+from rag.composing import everything
 from rag.config import Settings
 from rag.errors import NotFoundError, UsageError
 from rag.extracting import Excerpt, extract
-from rag.interfaces import ChatModel, Entailment, Retriever, RetrievesInSteps
+from rag.grounding import search, show
+from rag.interfaces import ChatModel, Entailment, Retriever
 from rag.languages import is_text
 from rag.matching import Piece, Similarity
 from rag.question import Question, Run
@@ -163,35 +164,7 @@ class Answerer:
         return await self._thread(self._retrieve, run, collection, top_k or self._settings.retrieval.top_k)
 
     def _retrieve(self, run: Run, collection: Collection, top_k: int) -> bool:
-        """Fill the run's hits and pass gate A: whether there is evidence."""
-        start = time.perf_counter()
-        run.collection, run.retriever = collection, self._retriever(collection)
-        reranking: float = 0.0
-        if isinstance(run.retriever, RetrievesInSteps):
-            hits, seconds = run.retriever.retrieve_in_steps(run.query, top_k)
-            run.timings["reranking"] = reranking = seconds["reranking"]
-        else:
-            hits = run.retriever.retrieve(run.query, top_k)
-        run.hits = tuple(hits)
-        run.term_weights = run.retriever.term_weights(run.query)
-        versions = {item.document_id: self._version(collection, item.document_id) for item in run.earlier}
-        run.shown = tuple(item for item in run.earlier if versions[item.document_id] == item.version)
-        run.judgement = abstaining.judge(
-            run.query,
-            run.hits,
-            run.term_weights,
-            collection,
-            self._settings.answering.min_probability,
-            run.question.text,
-        )
-        run.timings["retrieval"] = time.perf_counter() - start - reranking
-        return run.judgement.enough
-
-    def _version(self, collection: Collection, document_id: str) -> str | None:
-        try:
-            return self._catalog.document_info(collection, document_id).version
-        except NotFoundError:
-            return None
+        return search(run, self._catalog, collection, self._retriever(collection), self._settings, top_k)
 
     def _compose(self, run: Run) -> None:
         """Fill the run's evidence, and the prompt where a model is asked."""
@@ -199,12 +172,7 @@ class Answerer:
             with run.timed("packing"):
                 run.packed = everything(run)
             return
-        model, max_tokens = self._chat_model(), self._max_tokens(run.question)
-        with run.timed("packing"):
-            composed = compose(run, model, self._settings, max_tokens)
-        run.packed, run.shown, run.limit = composed.packed, composed.shown, composed.limit
-        with run.timed("prompting"):
-            run.prompt = prompt_of(run, composed, model, self._settings, max_tokens)
+        show(run, self._chat_model(), self._settings)
 
     def _max_tokens(self, question: Question) -> int:
         return question.max_tokens or self._settings.generation.max_answer_tokens

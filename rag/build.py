@@ -11,7 +11,16 @@ from rag.answering import STRATEGIES, Answerer
 from rag.catalog import Catalog
 from rag.config import Settings
 from rag.errors import DomainQAError, EngineUnavailableError
-from rag.interfaces import AdapterSource, ChatModel, Embedder, Entailment, ModelServer, Reranker, Retriever
+from rag.interfaces import (
+    AdapterSource,
+    ChatModel,
+    Embedder,
+    Entailment,
+    ModelServer,
+    PromptReader,
+    Reranker,
+    Retriever,
+)
 from rag.matching import Similarity
 from rag.models import default_cache, resolve
 from rag.question import Question
@@ -111,6 +120,16 @@ class Library:
                 if self._chat_model is None:
                     self._chat_model = self._load_chat_model()
         return self._chat_model
+
+    def prompt_reader(self) -> PromptReader:
+        """The chat model as prompts see it: of a local one that is not loaded yet, no weights are read."""
+        settings = self.settings.generation
+        if self._chat_model is not None or settings.engine != "local":
+            return self.chat_model()
+        from rag.generation.tokens import load_prompt_reader
+
+        folder = resolve(settings.model, default_cache(), lambda update: self._note(str(update)))
+        return load_prompt_reader(folder, settings)
 
     def _load_embedder(self) -> Embedder:
         from rag.embedding import SentenceTransformerEmbedder

@@ -12,7 +12,7 @@ from functools import partial
 from rag import prompting
 from rag.config import Settings
 from rag.errors import DoesNotFitError
-from rag.interfaces import ChatModel
+from rag.interfaces import PromptReader
 from rag.packing import Packed, pack, pack_documents
 from rag.question import Run
 from rag.types import Dropped, Evidence, Message, Prompt, Turn
@@ -47,7 +47,7 @@ def everything(run: Run, beyond: Sequence[Evidence] = ()) -> Packed:
     )
 
 
-def compose(run: Run, model: ChatModel, settings: Settings, max_tokens: int) -> Composed:
+def compose(run: Run, model: PromptReader, settings: Settings, max_tokens: int) -> Composed:
     """Evidence within the model's window beside rules, history, question and ``max_tokens`` of answer.
 
     Raises ``DoesNotFitError`` where nothing of it fits, or the history is too long without any passages.
@@ -82,7 +82,7 @@ def compose(run: Run, model: ChatModel, settings: Settings, max_tokens: int) -> 
     return Composed(replace(packed, dropped=(*gone, *packed.dropped)), history, shown, limit)
 
 
-def prompt_of(run: Run, composed: Composed, model: ChatModel, settings: Settings, max_tokens: int) -> Prompt:
+def prompt_of(run: Run, composed: Composed, model: PromptReader, settings: Settings, max_tokens: int) -> Prompt:
     """The prompt, counted. Raises ``DoesNotFitError`` where it is too long after all."""
     question, packed = run.question, composed.packed
     messages = prompting.build(
@@ -100,7 +100,7 @@ def prompt_of(run: Run, composed: Composed, model: ChatModel, settings: Settings
     return Prompt(messages, packed.evidence, packed.dropped, tokens, prompting.fingerprint(model.name, packer))
 
 
-def _pack(run: Run, model: ChatModel, settings: Settings, shown: Sequence[Evidence], limit: int) -> Packed:
+def _pack(run: Run, model: PromptReader, settings: Settings, shown: Sequence[Evidence], limit: int) -> Packed:
     if run.strategy == "stuffed":
         scores: dict[tuple[str, str], float] = {}
         for hit in run.hits:
@@ -136,7 +136,7 @@ def _still_shown(run: Run, history: Sequence[Turn | Message]) -> tuple[Evidence,
     return tuple(item for item in run.shown if item in kept)
 
 
-def _room(run: Run, history: Sequence[Turn | Message], model: ChatModel, max_tokens: int) -> int:
+def _room(run: Run, history: Sequence[Turn | Message], model: PromptReader, max_tokens: int) -> int:
     """Tokens left for evidence beside the rules, the history, the question and the answer."""
     question = run.question
     bare = prompting.build(

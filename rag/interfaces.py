@@ -115,8 +115,8 @@ class ModelServer(Protocol):
         ...
 
 
-class ChatModel(Protocol):
-    """A served model. Implementations raise the ``EngineError`` family only."""
+class PromptReader(Protocol):
+    """What a prompt must be made for: a model's window and its tokens, whether or not it can be asked."""
 
     @property
     def name(self) -> str: ...
@@ -128,6 +128,10 @@ class ChatModel(Protocol):
 
     @property
     def tokens(self) -> TokenCounter: ...
+
+
+class ChatModel(PromptReader, Protocol):
+    """A served model. Implementations raise the ``EngineError`` family only."""
 
     def stream(
         self, messages: Sequence[Message], sampling: Sampling, adapter: str | None = None

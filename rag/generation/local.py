@@ -29,7 +29,7 @@ from rag.generation.adapters import Adapters
 from rag.generation.decoding import next_tokens
 from rag.generation.detokenising import Detokeniser
 from rag.generation.reuse import Prefixes
-from rag.generation.tokens import LocalTokenCounter, load_tokenizer
+from rag.generation.tokens import LocalTokenCounter, load_tokenizer, window_of
 from rag.types import FinishReason, Generated, Message, Sampling, Usage
 
 _FIRST_GUESS_S = 5.0
@@ -54,7 +54,7 @@ class LocalChatModel:
         self._settings = settings
         self._tokens = LocalTokenCounter(load_tokenizer(folder, settings.model), settings.model)
         self._model = _load(folder, settings)
-        self._window = _window(self._model, settings)
+        self._window = window_of(self._model.config, settings)
         self._end_tokens = _end_tokens(self._model)
         known = adapters or KnownAdapters(settings.adapters)
         self._prefixes = Prefixes(self._model.config, settings.prefix_cache_mib << 20)
@@ -232,17 +232,6 @@ def _dtype(settings: GenerationSettings, device: torch.device) -> torch.dtype:
         assert isinstance(named, torch.dtype)
         return named
     return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
-
-
-def _window(model: PreTrainedModel, settings: GenerationSettings) -> int:
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if settings.window is None:
-        if limit is None:
-            raise ConfigError(f"{settings.model} does not tell its window; set generation.window")
-        return int(limit)
-    if limit is not None and settings.window > limit:
-        raise ConfigError(f"generation.window is {settings.window}, but {settings.model} reads {limit} tokens")
-    return settings.window
 
 
 def _end_tokens(model: PreTrainedModel) -> frozenset[int]:

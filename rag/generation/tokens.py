@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2.exceptions import TemplateError
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 
+from rag.config import GenerationSettings
 from rag.errors import ConfigError, ModelError
 from rag.types import Message
 
@@ -69,3 +71,34 @@ class LocalTokenCounter:
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self._backend.decode(list(ids), skip_special_tokens=True)
         return text
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPromptReader:
+    """A model on this disk as prompts see it, without its weights."""
+
+    name: str
+    window: int
+    tokens: LocalTokenCounter
+
+
+def load_prompt_reader(folder: Path, settings: GenerationSettings) -> LocalPromptReader:
+    """Reads configuration and tokenizer only. Raises ``ModelError`` where they are missing or broken."""
+    tokens = LocalTokenCounter(load_tokenizer(folder, settings.model), settings.model)
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"the configuration of {settings.model} ({folder}) cannot be read: {error}") from error
+    return LocalPromptReader(settings.model, window_of(config, settings), tokens)
+
+
+def window_of(config: PretrainedConfig, settings: GenerationSettings) -> int:
+    """What the settings say, else what the model was made for. Raises ``ConfigError`` where neither will do."""
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if settings.window is None:
+        if limit is None:
+            raise ConfigError(f"{settings.model} does not tell its window; set generation.window")
+        return int(limit)
+    if limit is not None and settings.window > limit:
+        raise ConfigError(f"generation.window is {settings.window}, but {settings.model} reads {limit} tokens")
+    return settings.window

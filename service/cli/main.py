@@ -27,12 +27,14 @@ from service.cli import (
     engine,
     evaluation,
     feedback,
+    finetune,
     ingest,
     keys,
     mcp,
     models,
     noise,
     output,
+    plan,
     reindex,
     search,
     serve,
@@ -89,8 +91,10 @@ app.add_typer(documents.app, name="documents")
 app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")
 app.add_typer(adapters.app, name="adapters")
+app.add_typer(finetune.app, name="finetune")
 app.add_typer(engine.app, name="engine")
 app.add_typer(evaluation.app, name="eval")
+app.command("plan")(plan.plan)
 app.add_typer(feedback.app, name="feedback")
 app.add_typer(config.app, name="config")
 app.command("reindex")(reindex.reindex)

@@ -6,7 +6,7 @@ that opens another library and provides no models.
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,17 +103,31 @@ class Session:
 
         return RunningEngine(self.home_folder(), settings.generation.model)
 
-    def open(self, progress: Callable[[str], None] = output.note, server: "ModelServer | None" = None) -> "Library":
+    def open(
+        self,
+        progress: Callable[[str], None] = output.note,
+        server: "ModelServer | None" = None,
+        adapters: Mapping[str, str] | None = None,
+    ) -> "Library":
         """The library of this home. Whoever opens it awaits its ``aclose``.
 
         ``server`` is the engine that the caller runs itself; else the one that another process runs is used.
+        ``adapters`` are names to folders beside those of the settings.
         """
-        return self.open_library(self.home_folder(), self.settings(), progress, server or self.running_engine())
+        settings = self.settings()
+        if adapters:
+            generation = settings.generation.model_copy(
+                update={"adapters": {**settings.generation.adapters, **adapters}}
+            )
+            settings = settings.model_copy(update={"generation": generation})
+        return self.open_library(self.home_folder(), settings, progress, server or self.running_engine())
 
     @contextmanager
-    def library(self, progress: Callable[[str], None] = output.note) -> Iterator["Library"]:
-        """The library for commands that stream nothing."""
-        library = self.open(progress)
+    def library(
+        self, progress: Callable[[str], None] = output.note, adapters: Mapping[str, str] | None = None
+    ) -> Iterator["Library"]:
+        """The library for commands that stream nothing; ``adapters`` as for ``open``."""
+        library = self.open(progress, adapters=adapters)
         try:
             yield library
         finally:

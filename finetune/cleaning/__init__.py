@@ -1,0 +1,1 @@
+"""One standard for domain and general data: what is mended, what is dropped, and why."""
