@@ -90,7 +90,9 @@ def _often_must(match: re.Match[str], subject: str) -> str:
 
 
 def _limit(match: re.Match[str], subject: str) -> str:
-    return f"What {_quantity(match['v'])} {match['b'].split()[0]} {subject} not exceed?"
+    quantity = _quantity(match["v"])
+    asked = "What" if quantity in subject else f"What {quantity}"
+    return f"{asked} {match['b'].removesuffix(' not').removesuffix('not')} {subject} not exceed?"
 
 
 def _how_much(match: re.Match[str], subject: str) -> str:
