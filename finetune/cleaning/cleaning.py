@@ -105,11 +105,11 @@ def _mend(example: TrainingExample, rules: Rules) -> TrainingExample:
 
 
 def _without(example: TrainingExample, repeated: RepeatedSentences) -> TrainingExample | None:
-    """``None`` where nothing is left of what would be learnt."""
+    """``None`` where nothing is left of an answer."""
     if example.prompt_fingerprint is not None:
         return example
     left = _mapped(example, lambda text: text, repeated.without)
-    return left if all(_learnt(left)) else None
+    return left if left == example or all(_learnt(left)) else None
 
 
 def _mapped(example: TrainingExample, prompt: _Change, answer: _Change) -> TrainingExample:

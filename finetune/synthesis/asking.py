@@ -33,7 +33,7 @@ _LANGUAGE_NAMES = {
     "ar": "Arabic",
 }
 NONE = "NONE"
-_LINE = re.compile(r"^\W*(question|answer|quote)\W*?[:：]\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
+_LINE = re.compile(r"^\W*(question|answer|quote)\W*?[:：](?:\*\*)?\s*(.+?)\s*(?:\*\*)?$", re.IGNORECASE | re.MULTILINE)
 _NOT_SAID = "NOT STATED"
 _MIN_CHUNK_CHARACTERS = 80
 

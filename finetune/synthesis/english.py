@@ -11,10 +11,14 @@ _VALUE = rf"(?P<v>(?:(?:about|at least|at most|up to|minus|plus) )?{_NUMBER}(?: 
 _JOINT = "and|or|but|if|when|before|after|in|at|for|on|with|from|by|until|where|while|unless|because|of|against|under"
 _END = rf"(?P<rest>[.;,:](?!\d).*| (?:{_JOINT})\b.*)?$"
 _SUBJECT = r"(?P<s>[A-Z][^,;:()\"“”]{0,80}?)"
-_PARTICIPLE = (
-    r"(?P<p>(?:(?:not|only|always|normally|usually|never) )?"
-    r"\w+(?:ed|en|ept|ade|ut|et|old|aid|eft|ent|ung|ound)(?: (?:up|down|off|out|again))?)"
+_IRREGULAR = (
+    "held|sold|kept|put|cut|set|shut|built|made|done|bought|paid|found|sent|left|bent|hung|bound|ground|laid|run"
 )
+_PARTICIPLE = (
+    rf"(?P<p>(?:(?:not|only|always|normally|usually|never) )?(?:\w+(?:ed|en)|{_IRREGULAR})"
+    r"(?: (?!(?:and|or|but|if|when|which|that)\b)[a-z-]+){0,5}?)"
+)
+_VERB = r"(?P<p>(?:not )?[a-z]{2,})"
 _MANY = "has|have|holds|hold|contains|contain|needs|need|carries|carry|uses|use|requires|require|takes|take|gives|give"
 _BE = "is|are|was|were"
 _MODAL = "must|may|should|can|shall|will"
@@ -26,19 +30,19 @@ _UNSURE = re.compile(
     r"|another|other|others|such|more|most|less|either|neither|none|some)\b",
     re.IGNORECASE,
 )
-_CLAUSE = re.compile(rf"\b(?:{_BE}|{_MODAL}|which|that|who|if|when|has|have|because|so|but)\b")
+_CLAUSE = re.compile(rf"\b(?:{_BE}|{_MODAL}|which|that|who|what|if|when|has|have|because|so|but)\b")
 _LONGEST_SUBJECT = 11
 
 _QUANTITIES = (
     (r"°[CF]$|degrees", "temperature"),
     (r"\b(?:m?bar|k?Pa|MPa)\b", "pressure"),
     (r"\bN·?m\b", "torque"),
+    (r"\brpm\b|\w/(?:s|h|min)\b", "rate"),
     (r"\b(?:EUR|USD|euros?|dollars)\b|[€$]", "price"),
     (r"\b(?:hours?|minutes?|seconds?|days?|weeks?|months?|years?|h|s|min)$", "time"),
     (r"\b(?:mm|cm|km|metres?|meters?|m|µm)$", "distance"),
     (r"%|percent|per cent", "share"),
     (r"\b[kM]?V$|volts?$", "voltage"),
-    (r"\b(?:rpm|m/s|l/h|m³/h)\b", "rate"),
 )
 
 
@@ -66,6 +70,7 @@ def ask(sentence: str, names: frozenset[str]) -> Asked | None:
 
 def _answer(match: re.Match[str]) -> str:
     value = match["v"].strip(" .,")
+    value = value[0].lower() + value[1:] if value.startswith("Every ") else value
     return f"{value} {match['n']}" if "n" in match.re.groupindex else value
 
 
@@ -78,11 +83,16 @@ def _do(verb: str) -> str:
 
 
 def _base(verb: str) -> str:
-    return {"has": "have", "carries": "carry"}.get(verb, verb.rstrip("s"))
+    irregular = {"has": "have", "carries": "carry"}.get(verb)
+    return irregular or re.sub(r"(?<=ss|sh|ch)es$|(?<=x)es$|(?<!s)s$", "", verb)
 
 
 def _often(match: re.Match[str], subject: str) -> str:
     return f"How often {match['b']} {subject} {match['p']}?"
+
+
+def _often_does(match: re.Match[str], subject: str) -> str:
+    return f"How often does {subject} {_base(match['b'])}?"
 
 
 def _often_must(match: re.Match[str], subject: str) -> str:
@@ -90,7 +100,9 @@ def _often_must(match: re.Match[str], subject: str) -> str:
 
 
 def _limit(match: re.Match[str], subject: str) -> str:
-    return f"What {_quantity(match['v'])} {match['b'].split()[0]} {subject} not exceed?"
+    quantity = _quantity(match["v"])
+    asked = "What" if quantity in subject else f"What {quantity}"
+    return f"{asked} {match['b'].removesuffix(' not').removesuffix('not')} {subject} not exceed?"
 
 
 def _how_much(match: re.Match[str], subject: str) -> str:
@@ -112,6 +124,10 @@ def _to_what_must(match: re.Match[str], subject: str) -> str:
     return f"{match['prep'].capitalize()} what {_quantity(match['v'])} {match['b']} {subject} be {match['p']}?"
 
 
+def _to_what_may(match: re.Match[str], subject: str) -> str:
+    return f"{match['prep'].capitalize()} what {_quantity(match['v'])} {match['b']} {subject} {match['p']}?"
+
+
 def _what_is(match: re.Match[str], subject: str) -> str:
     return f"What {match['b']} {subject}?"
 
@@ -124,7 +140,8 @@ def _how_many(match: re.Match[str], subject: str) -> str:
     return f"How many {match['n']} {_do(match['b'])} {subject} {_base(match['b'])}?"
 
 
-_TO = rf"(?P<prep>to|at|for|within|after|with|by|in) (?:an? (?:\w+ )?(?:of|torque of) )?{_VALUE}{_END}"
+_PREPOSITION = r"(?P<prep>to|at|for|within|after|with|by|in(?! at\b)|from|above|below|against)"
+_TO = rf"{_PREPOSITION} (?:an? (?:\w+ )?(?:of|torque of) )?{_VALUE}{_END}"
 _EVERY = r"(?:at least )?(?:once )?(?P<v>every (?:\d[\d ,.]* )?\w+(?: of \w+)?)"
 _PATTERNS: Sequence[tuple[re.Pattern[str], Callable[[re.Match[str], str], str | None]]] = (
     (re.compile(rf"{_SUBJECT} (?P<b>{_BE}) {_PARTICIPLE} {_EVERY}{_END}"), _often),
@@ -134,6 +151,9 @@ _PATTERNS: Sequence[tuple[re.Pattern[str], Callable[[re.Match[str], str], str | 
     (re.compile(rf"{_SUBJECT} (?P<b>lasts?|takes?) {_VALUE}{_END}"), _how_long),
     (re.compile(rf"{_SUBJECT} (?P<b>{_BE}) {_PARTICIPLE} {_TO}"), _to_what),
     (re.compile(rf"{_SUBJECT} (?P<b>{_MODAL}) be {_PARTICIPLE} {_TO}"), _to_what_must),
+    (re.compile(rf"{_SUBJECT} (?P<b>{_MODAL}) {_VERB} {_TO}"), _to_what_may),
+    (re.compile(rf"(?P<v>Every \d[\d ,.]* [a-z]+) (?P<s>the [^,;:()]+?) (?P<b>{_BE}) {_PARTICIPLE}{_END}"), _often),
+    (re.compile(rf"{_SUBJECT} (?P<b>[a-z]{{3,}}s) {_EVERY}{_END}"), _often_does),
     (re.compile(rf"{_SUBJECT} (?P<b>{_BE}) {_VALUE}{_END}"), _what_is),
     (re.compile(rf"{_SUBJECT} (?P<b>{_MODAL}) be {_VALUE}{_END}"), _what_must),
     (re.compile(rf"{_SUBJECT} (?P<b>{_MANY}) (?P<v>\d[\d,.]*) (?P<n>[a-z][a-z-]+s)\b{_END}"), _how_many),

@@ -1,6 +1,6 @@
 import random
 
-from rag.resemblance import near_duplicates
+from rag.resemblance import KnownTexts, containment, figures_of, near_duplicates, normalised, word_runs
 
 
 def text(words: list[str]) -> str:
@@ -42,3 +42,30 @@ def test_short_and_empty_texts_are_compared_whole() -> None:
     texts = {"a": "two words", "b": "Two  words", "c": "other words", "d": "", "e": "!?"}
     found = near_duplicates(list(texts), texts.__getitem__)
     assert [(pair.first, pair.second, pair.similarity) for pair in found] == [("a", "b", 1.0)]
+
+
+def test_what_two_writings_of_a_question_share_is_its_words() -> None:
+    assert normalised("  What is the ＺＰ-40’s mass?! ") == normalised("what is the zp 40 s MASS")
+    assert normalised("发票，保存多少年？") == normalised("发票保存多少年")
+
+
+def test_figures_tell_texts_apart() -> None:
+    assert figures_of("The ZP-40/2 takes 2,5 bar at M12.") == {"zp-40/2", "2.5", "m12"}
+    assert figures_of("2.5 bar") == figures_of("2,5 bar")
+    assert figures_of("no number at all") == frozenset()
+
+
+def test_containment_is_the_share_of_the_part() -> None:
+    part, whole = word_runs("a b c d", 2), word_runs("x a b c y", 2)
+    assert containment(part, whole) == 2 / 3
+    assert containment(frozenset(), whole) == 0
+
+
+def test_known_texts_name_those_that_are_similar() -> None:
+    known = KnownTexts(0.5, words_per_run=2)
+    known.add("a", "how heavy is the blue pump in the hall")
+    known.add("b", "how heavy is the red pump in the hall")
+    known.add("none", "?!")
+    assert [key for key, _ in known.similar("How heavy is the blue pump in the hall?")] == ["a", "b"]
+    assert known.similar("?!") == []
+    assert known.similar("where are the keys of the office on the second floor") == []
