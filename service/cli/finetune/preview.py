@@ -36,14 +36,13 @@ def preview(
     from finetune.mixing import read_manifest
     from finetune.previewing import show
 
+    if source.is_dir():
+        options = read_manifest(source).options
+        model = options.model if model is None else model
+        max_tokens = options.max_tokens
     examples = list(islice((each for each in _examples(source) if id is None or each.id == id), limit))
     if not examples:
         raise UsageError(f"{source} holds no example" + (f" with the id {id!r}" if id is not None else ""))
-    if source.is_dir():
-        options = read_manifest(source).options
-        if model is None:
-            model = options.model
-        max_tokens = options.max_tokens
     loaded = encoder.load(session.of(ctx), model, max_tokens)
     shown = [show(loaded.encoder.encode(each), loaded.decode) for each in examples]
     if as_json:
