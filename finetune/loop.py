@@ -14,16 +14,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.utils.data import Dataset, SequentialSampler
+from torch.utils.data import SequentialSampler
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
 from finetune.bases import compute_dtype
 from finetune.batching import Batch
-from finetune.encoding import MASKED, Encoded
+from finetune.encoding import Encoded
 from finetune.examples import Family
 from finetune.guarding import Guarding
+from finetune.packs import Packs, packed, token_losses
 from finetune.runs import RunFolder, TrainSettings
 from finetune.spikes import Reading, Verdict
 from rag.errors import NotSupportedError
@@ -31,9 +31,6 @@ from rag.errors import NotSupportedError
 _KEPT_CHECKPOINTS = 2
 _STAGED = "checkpoint-"
 """The name that the Trainer writes a checkpoint under; it gets ours once it is whole."""
-
-_SAME_LOSS = 0.05
-"""Of a token, on average: bfloat16 rounds off less, attention across examples changes more."""
 _NOT_KEPT = ("training_args.bin", "README.md")
 """What the Trainer and peft put beside an adapter: a pickle, and an empty model card."""
 
@@ -53,84 +50,6 @@ class StepDone:
     @property
     def tokens_per_s(self) -> float:
         return self.tokens / self.seconds if self.seconds > 0 else 0.0
-
-
-class Packs(Dataset[dict[str, Tensor]]):
-    """The packs of some batches in order, as tensors."""
-
-    def __init__(self, batches: Sequence[Batch], examples: Mapping[str, Encoded], sources: Mapping[str, int]) -> None:
-        self._examples = examples
-        self._sources = sources
-        self._packs = [(batch, pack) for batch in batches for pack in batch.packs]
-        self._weights = {
-            batch.id: sum(
-                examples[id_].weight * examples[id_].supervised_tokens for pack in batch.packs for id_ in pack
-            )
-            for batch in batches
-        }
-
-    def __len__(self) -> int:
-        return len(self._packs)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        batch, pack = self._packs[index]
-        inputs = packed([self._examples[id_] for id_ in pack], self._sources)
-        return {**inputs, "batch_weight": torch.tensor(self._weights[batch.id])}
-
-
-def packed(examples: Sequence[Encoded], sources: Mapping[str, int]) -> dict[str, Tensor]:
-    """One row of whole examples. Positions begin anew at each, by which attention stays inside of it.
-
-    ``keep`` are the positions whose next token is learnt, ``targets`` those tokens; ``weights`` and ``sources`` are
-    by target.
-    """
-    ids: list[int] = []
-    positions: list[int] = []
-    keep: list[int] = []
-    targets: list[int] = []
-    weights: list[float] = []
-    of_source: list[int] = []
-    for example in examples:
-        learnt = [at for at, label in enumerate(example.labels) if label != MASKED]
-        keep += [len(ids) + at - 1 for at in learnt]
-        targets += [example.labels[at] for at in learnt]
-        weights += [example.weight] * len(learnt)
-        of_source += [sources[example.source]] * len(learnt)
-        ids += example.input_ids
-        positions += range(len(example.input_ids))
-    return {
-        "input_ids": torch.tensor([ids]),
-        "position_ids": torch.tensor([positions]),
-        "keep": torch.tensor(keep),
-        "targets": torch.tensor(targets),
-        "weights": torch.tensor(weights),
-        "sources": torch.tensor(of_source),
-    }
-
-
-def token_losses(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Cross entropy of each target, float32. Logits are computed for these positions only: a vocabulary is wide."""
-    logits = model(
-        input_ids=inputs["input_ids"],
-        position_ids=inputs["position_ids"],
-        logits_to_keep=inputs["keep"],
-        use_cache=False,
-    ).logits[0]
-    return cross_entropy(logits.float(), inputs["targets"], reduction="none")
-
-
-def keeps_apart(model: nn.Module, examples: Sequence[Encoded]) -> bool:
-    """Whether attention stays inside of each example of a pack: not every architecture looks at positions for it."""
-    device = next(model.parameters()).device
-    sources = {each.source: 0 for each in examples}
-    was_training = model.training
-    model.eval()
-    with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=compute_dtype() == torch.bfloat16):
-        rows = [[each] for each in examples] + [list(examples)]
-        inputs = [{name: each.to(device) for name, each in packed(row, sources).items()} for row in rows]
-        *alone, together = [token_losses(model, each) for each in inputs]
-    model.train(was_training)
-    return bool((torch.cat(alone) - together).abs().mean() < _SAME_LOSS)
 
 
 class PackTrainer(Trainer):
@@ -339,6 +258,7 @@ class _Steps(TrainerCallback):
             "batch": reading.batch,
             "loss": loss,
             "by_source": {source: each for source, (each, _) in reading.losses.items()},
+            "weights": {source: each for source, (_, each) in reading.losses.items()},
             "grad_norm": reading.grad_norm,
             "learning_rate": self._trainer.rate,
             "tokens": self._tokens[reading.batch],

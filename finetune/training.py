@@ -18,8 +18,9 @@ from finetune.batching import Batch, plan_batches, write_plan
 from finetune.encoding import Encoded, Encoder
 from finetune.examples import Family, read_examples
 from finetune.guarding import Guarding
-from finetune.loop import PackTrainer, StepDone, keeps_apart, processes
+from finetune.loop import PackTrainer, StepDone, processes
 from finetune.mixing import TRAIN, VALIDATION, mix_hash, read_manifest
+from finetune.packs import keeps_apart
 from finetune.runs import ADAPTER, MODEL, PLAN, REPORT, RunConfig, RunFolder, TrainSettings, write_file
 from rag.errors import NotSupportedError, StateError, UsageError
 

@@ -26,7 +26,8 @@ from finetune.batching import Batch, plan_batches
 from finetune.encoding import MASKED, Encoded, Encoder
 from finetune.examples import ExampleMessage, TrainingExample
 from finetune.guarding import Guarding
-from finetune.loop import Packs, PackTrainer, token_losses
+from finetune.loop import PackTrainer
+from finetune.packs import Packs, token_losses
 from finetune.runs import RunFolder, TrainSettings
 from rag import models
 from rag.errors import UsageError

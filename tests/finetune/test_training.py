@@ -17,8 +17,9 @@ from finetune.bases import read_tokenizer
 from finetune.encoding import Encoder
 from finetune.examples import read_examples
 from finetune.fitting import read_adapter
-from finetune.loop import StepDone, keeps_apart, packed, token_losses
+from finetune.loop import StepDone
 from finetune.mixing import TRAIN
+from finetune.packs import keeps_apart, packed, token_losses
 from finetune.runs import RunFolder, TrainSettings
 from finetune.training import TrainReport, train
 from rag.errors import NotSupportedError, StateError, UsageError
@@ -146,6 +147,7 @@ def test_the_loss_of_a_batch_is_by_weight_times_supervised_tokens(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from finetune.packs import keeps_apart, packed, token_losses
 from finetune.runs import RunFolder, TrainSettings
 from finetune.training import train
 
@@ -325,6 +327,7 @@ def test_deepspeed_and_the_guard_refuse_each_other(
 TWO = """
 import sys
 from pathlib import Path
+from finetune.packs import keeps_apart, packed, token_losses
 from finetune.runs import TrainSettings
 from finetune.training import train
 

@@ -1,10 +1,10 @@
 """How often the spike guard sounds on clean runs, and how often it misses a poisoned batch.
 
-    python -m tests.benchmarks.quality.spike_alarms [--runs 200] [--steps 40]
+    python -m tests.benchmarks.quality.spike_alarms [--runs 200] [--steps 40] [--replay RUN]
 
 Each run trains a tiny model with weights of its own on dialogues of its own: LoRA and the optimizer as in training,
 warm-up and cosine too, one pack of two sources a step. A second series of runs has answers of gibberish in one batch,
-in the first quarter of the steps or in the last.
+in the first quarter of the steps or in the last. ``--replay`` judges the batches of a finished run by its metrics.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from transformers import AutoModelForCausalLM
 from finetune.bases import adaptable, read_tokenizer
 from finetune.encoding import Encoded, Encoder
 from finetune.examples import ExampleMessage, TrainingExample
-from finetune.loop import packed, token_losses
-from finetune.runs import TrainSettings
+from finetune.packs import packed, token_losses
+from finetune.runs import RunFolder, TrainSettings
 from finetune.spikes import Reading, SpikeGuard
 from tests.finetune.trainables import make_model
 
@@ -33,7 +33,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--replay", type=Path, metavar="RUN")
     options = parser.parse_args()
+    if options.replay is not None:
+        replay(options.replay)
+        return
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         base = taught(make_model(Path(folder) / "tiny"), options.steps)
@@ -58,6 +62,21 @@ def main() -> None:
             for seed, run in enumerate(runs)
         )
         print(f"poisoned {name}: {caught} of {len(runs)} caught")
+
+
+def replay(run: Path) -> None:
+    guard = SpikeGuard(most_drops=10**6)
+    batches = sounded_at = 0
+    for entry in RunFolder(run).metrics():
+        if "batch" not in entry:
+            continue
+        losses = {source: (loss, entry["weights"][source]) for source, loss in entry["by_source"].items()}
+        verdict = guard.judge(Reading(entry["batch"], losses, entry["grad_norm"]))
+        batches += 1
+        if verdict.reason is not None:
+            sounded_at += 1
+            print(f"batch {entry['batch']}: {verdict.reason}")
+    print(f"{sounded_at} of {batches} batches")
 
 
 def taught(folder: Path, steps: int) -> Path:
