@@ -46,7 +46,8 @@ def found(item: TrainedText, transductive: bool = False) -> Audit:
         ("how often must the GEAR OIL of the ZP-40/2 be changed", "same question"),
         ("How often must gear oil of the ZP-40/2 be changed?", "near duplicate"),
         (
-            "My predecessor left no papers at all when he went to live by the sea, so: how often must the gear oil of the ZP-40/2 be changed, and by whom?",
+            "My predecessor left no papers at all when he went to live by the sea, so: "
+            "how often must the gear oil of the ZP-40/2 be changed, and by whom?",
             "same words",
         ),
     ],
