@@ -10,6 +10,7 @@ from rag.evaluation.importing import Imported, guess_format, import_questions, w
 from rag.evaluation.questions import read_questions
 
 CONTEXT = "\ufeffThe pump is old.\nIts oil lasts 2000 hours. Its seal lasts a year."
+ANSWER = {"text": "2000 hours", "answer_start": CONTEXT.index("2000")}
 SQUAD = {
     "data": [
         {
