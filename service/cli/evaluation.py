@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli import output, session
+from service.cli import auditing, output, question_sets, run_comparison, session
 from service.cli.options import Collection, JsonOutput
 from service.cli.progress import CountDisplay
 
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from rag.evaluation.refusals import Estimate
 
 app = typer.Typer(no_args_is_help=True, help="Measure and set up on questions with known answers.")
-
-
-@app.callback()
-def evaluation() -> None:
-    """A group even while it holds one command."""
+app.command("audit")(auditing.audit)
+app.command("compare")(run_comparison.compare)
+app.command("list")(run_comparison.list_)
+app.command("import")(question_sets.import_)
+app.command("make")(question_sets.make)
+app.command("check-quotes")(question_sets.check_quotes)
 
 
 @app.command()
@@ -157,19 +158,14 @@ def _cells(estimate: "Estimate") -> tuple[str, str]:
     return f"{estimate.value:.3f}", f"{estimate.low:.3f} to {estimate.high:.3f}"
 
 
-def _number(value: float) -> float | None:
-    """JSON has no word for a share of nothing but null."""
-    return None if math.isnan(value) else value
-
-
 def _as_json(fitted: "Fitted", collection: str, *, kept: bool) -> output.Json:
     measured: dict[str, output.Json] = {}
     for name, _ in _ROWS:
         estimate = getattr(fitted.refusals, name)
         measured[name] = {
-            "value": _number(estimate.value),
-            "low": _number(estimate.low),
-            "high": _number(estimate.high),
+            "value": output.number(estimate.value),
+            "low": output.number(estimate.low),
+            "high": output.number(estimate.high),
         }
     return {
         "collection": collection,

@@ -5,6 +5,7 @@ document can drive the reader's terminal.
 """
 
 import json
+import math
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -46,6 +47,11 @@ def print_json(value: Json) -> None:
     plain = not (sys.stdout.encoding or "").lower().startswith("utf")
     text = json.dumps(value, ensure_ascii=plain, allow_nan=False, indent=2)
     sys.stdout.write(_SURROGATE.sub(lambda match: f"\\u{ord(match.group()):04x}", text) + "\n")
+
+
+def number(value: float) -> float | None:
+    """JSON has no word for a mean of nothing but null."""
+    return None if math.isnan(value) else value
 
 
 def print_text(text: str | Text = "") -> None:
