@@ -29,6 +29,7 @@ from rag.matching import Piece, Similarity
 from rag.question import Question, Run
 from rag.reading import Reader
 from rag.rewriting import ModelRewriter, by_rules
+from rag.routing import ROUTER, routed, sum_of_usage
 from rag.types import (
     Answer,
     AnswerEvent,
@@ -39,15 +40,21 @@ from rag.types import (
     Explanation,
     Finished,
     FinishReason,
+    Hit,
     Rewriting,
     Sampling,
+    Span,
+    StoredChunk,
     TextDelta,
     Turn,
     Usage,
 )
 
-STRATEGIES = ("base", "extractive", "stuffed", "rag")
-"""`base`: no documents. `extractive`: verbatim sentences. `stuffed`: whole documents. `rag`: retrieved passages."""
+STRATEGIES = ("base", "extractive", "stuffed", "rag", ROUTER)
+"""`base`: no documents. `extractive`: verbatim sentences. `stuffed`: whole documents. `rag`: retrieved passages.
+`router`: retrieved passages, and whole documents where these don't say."""
+ORACLE = "oracle"
+"""The passages that answer the question, which the question names: the ceiling that an experiment compares with."""
 
 NOT_SUPPORTED = "the model's own answer was not supported by the passages; these are the documents' own sentences"
 
@@ -89,6 +96,13 @@ class Answerer:
 
     async def stream(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
         """Evidence, text, answer. Raises ``UsageError`` before any event, ``EngineError`` at any time."""
+        name, _, adapter = (question.strategy or self._settings.answering.strategy).partition("@")
+        events = routed(question, adapter, self._stream) if name == ROUTER else self._stream(question)
+        async with aclosing(events) as stream:
+            async for event in stream:
+                yield event
+
+    async def _stream(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
         started = time.perf_counter()
         run = await self._thread(self._begin, question)
         if run.strategy != "base":
@@ -135,7 +149,11 @@ class Answerer:
 
     def _begin(self, question: Question) -> Run:
         strategy, _, adapter = (question.strategy or self._settings.answering.strategy).partition("@")
-        if strategy not in STRATEGIES:
+        if strategy == ROUTER:
+            strategy = "rag"
+        if strategy == ORACLE and question.gold is None:
+            raise UsageError("the oracle strategy is shown the passages that answer the question, and it names none")
+        if strategy not in (*STRATEGIES, ORACLE):
             raise NotFoundError(f"there is no strategy {strategy!r}; there are: {', '.join(STRATEGIES)}")
         if adapter and strategy == "extractive":
             raise UsageError("the extractive strategy generates nothing, so it takes no adapter")
@@ -166,6 +184,11 @@ class Answerer:
         """Fill the run's hits and pass gate A: whether there is evidence."""
         start = time.perf_counter()
         run.collection, run.retriever = collection, self._retriever(collection)
+        run.term_weights = run.retriever.term_weights(run.query)
+        if run.strategy == ORACLE:
+            run.hits = tuple(self._gold(collection, run.question.gold or ()))
+            run.timings["retrieval"] = time.perf_counter() - start
+            return bool(run.hits)
         reranking: float = 0.0
         if isinstance(run.retriever, RetrievesInSteps):
             hits, seconds = run.retriever.retrieve_in_steps(run.query, top_k)
@@ -173,7 +196,6 @@ class Answerer:
         else:
             hits = run.retriever.retrieve(run.query, top_k)
         run.hits = tuple(hits)
-        run.term_weights = run.retriever.term_weights(run.query)
         versions = {item.document_id: self._version(collection, item.document_id) for item in run.earlier}
         run.shown = tuple(item for item in run.earlier if versions[item.document_id] == item.version)
         run.judgement = abstaining.judge(
@@ -181,11 +203,23 @@ class Answerer:
             run.hits,
             run.term_weights,
             collection,
-            self._settings.answering.min_probability,
+            self._settings.answering.min_probability
+            if run.question.min_probability is None
+            else run.question.min_probability,
             run.question.text,
         )
         run.timings["retrieval"] = time.perf_counter() - start - reranking
         return run.judgement.enough
+
+    def _gold(self, collection: Collection, spans: Sequence[Span]) -> list[Hit]:
+        """The chunks that the spans lie in, as if a search had found them."""
+        chunks: dict[str, StoredChunk] = {}
+        for span in spans:
+            document_id = self._catalog.document_info(collection, span.source).id
+            for chunk in self._catalog.document_chunks(collection.id, document_id, collection.published_seq):
+                if chunk.start < span.end and span.start < chunk.end:
+                    chunks[chunk.id] = chunk
+        return [Hit(chunk, 1.0, {}) for chunk in chunks.values()]
 
     def _version(self, collection: Collection, document_id: str) -> str | None:
         try:
@@ -301,7 +335,7 @@ class Answerer:
                     async for event in events:
                         if isinstance(event, Finished):
                             event = Finished(
-                                replace(event.answer, usage=_sum(event.answer.usage, usage), model=model.name)
+                                replace(event.answer, usage=sum_of_usage(event.answer.usage, usage), model=model.name)
                             )
                         yield event
                 return
@@ -362,7 +396,7 @@ class Answerer:
             supported=cited.supported,
             fallback=None,
             finish_reason=finish,
-            usage=_sum(run.rewriting.usage if run.rewriting is not None else Usage(), usage or Usage()),
+            usage=sum_of_usage(run.rewriting.usage if run.rewriting is not None else Usage(), usage or Usage()),
             timings=dict(run.timings),
             search_query=run.rewriting.query if run.rewriting is not None else None,
             rewriting=run.rewriting,
@@ -373,21 +407,12 @@ class Answerer:
             conflicts=conflicts,
             neighbours=run.packed.neighbours,
             packing=run.spent(),
+            prompt_hash=None if run.prompt is None else prompting.digest(run.prompt.messages),
         )
 
     async def _thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    """Both; the cached tokens of those that tell."""
-    told = [usage.cached_tokens for usage in (one, other) if usage.cached_tokens is not None]
-    return Usage(
-        one.prompt_tokens + other.prompt_tokens,
-        one.completion_tokens + other.completion_tokens,
-        sum(told) if told else None,
-    )
 
 
 _SENTENCES_COMPARED = 3
