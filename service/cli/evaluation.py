@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli import output, session
+from service.cli import experiment, output, session
 from service.cli.options import Collection, JsonOutput
 from service.cli.progress import CountDisplay
 
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Measure and set up on questions with known answers.")
 
 
-@app.callback()
-def evaluation() -> None:
-    """A group even while it holds one command."""
+app.command("run")(experiment.run)
+app.command("report")(experiment.report)
 
 
 @app.command()
