@@ -24,9 +24,7 @@ _MINUTE_S = 60.0
 def run(
     ctx: typer.Context,
     questions: Annotated[Path, typer.Argument(metavar="QUESTIONS", help="JSONL, a question a line.")],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the run is kept, and gone on with.")
-    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the run is kept.")],
     strategies: Annotated[
         str,
         typer.Option(
