@@ -90,7 +90,8 @@ def analyse(run: RunRecord, scores: Sequence[ScoreRecord], answers: Sequence[Ans
     names = [arm.name for arm in run.arms]
     table = np.array([[_value(by_key.get((arm, each)), run.primary) for each in ids] for arm in names], np.float64)
     arms = [_arm(run, name, [by_key[name, each] for each in ids if (name, each) in by_key], answered) for name in names]
-    spread = np.nanmax(table, axis=0) - np.nanmin(table, axis=0) if ids and names else np.zeros(0)
+    most, least = np.nan_to_num(table, nan=-np.inf).max(axis=0), np.nan_to_num(table, nan=np.inf).min(axis=0)
+    spread = np.where(np.isfinite(most), most - least, 0.0)
     order = sorted(range(len(ids)), key=lambda at: (-spread[at], ids[at]))
     return Findings(
         primary=run.primary,

@@ -15,7 +15,6 @@ from rag.answering import ORACLE, Answerer
 from rag.build import Library
 from rag.errors import (
     DoesNotFitError,
-    DomainQAError,
     EngineBusyError,
     EngineError,
     EngineFaultError,
@@ -131,17 +130,20 @@ class Asker:
             nonlocal last
             while waiting:
                 question = waiting.pop()
-                record = await self._asked(flow, arm, question, earlier.get((arm.name, question.id)))
+                try:
+                    record = await self._asked(flow, arm, question, earlier.get((arm.name, question.id)))
+                except BaseException:
+                    waiting.clear()
+                    raise
                 now = time.perf_counter()
                 spent, last = now - last, now
                 self._keep(log, tally, record.model_copy(update={"machine_s": round(spent, 6)}), open_)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._pace.concurrency, len(waiting))):
-                    group.create_task(work())
-        except* DomainQAError as errors:
-            raise _first(errors) from None
+        workers = [work() for _ in range(min(self._pace.concurrency, len(waiting)))]
+        # Whoever fails takes no other one's answer along: what was asked is kept.
+        for outcome in await asyncio.gather(*workers, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     def _keep(
         self, log: AnswerLog, tally: _Tally, record: AnswerRecord, open_: dict[str, list[EvaluationQuestion]]
@@ -219,12 +221,6 @@ def evenly(questions: Sequence[EvaluationQuestion], limit: int | None) -> list[E
     """At most so many of the questions, evenly spaced, in their order."""
     count = min(len(questions) if limit is None else limit, len(questions))
     return [questions[at * len(questions) // count] for at in range(count)]
-
-
-def _first(errors: BaseExceptionGroup[DomainQAError]) -> DomainQAError:
-    """Workers fail for one reason; one line tells it."""
-    inner = errors.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 def _given(spans: Sequence[SpanRecord]) -> tuple[Span, ...]:

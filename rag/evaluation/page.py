@@ -62,7 +62,7 @@ def page(
 ) -> str:
     verdicts = "".join(f"<li>{escape(each)}</li>" for each in findings.verdicts)
     told = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts(run, findings))
-    main, planned, *rest = tables if findings.contrasts else (tables[0], None, *tables[1:])
+    ahead = 2 if findings.contrasts else 1
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -71,11 +71,10 @@ def page(
         f"<h1>Which strategy: {escape(run.name)}</h1>",
         f'<p class="soft">{findings.questions} questions, {len(findings.arms)} arms, {escape(run.model)}</p>',
         f'<h2>Verdict</h2><div class="verdict"><ul>{verdicts}</ul></div>',
-        _table(main),
-        _table(planned) if planned is not None else "",
+        *(_table(table) for table in tables[:ahead]),
         "<h2>Plots</h2>",
         f'<div class="plots">{"".join(_plots(run, findings))}</div>',
-        *(_table(table) for table in rest),
+        *(_table(table) for table in tables[ahead:]),
         _disagreements(findings, questions, answers, values),
         f"<h2>What was measured</h2><dl>{told}</dl>",
         "</body></html>",

@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ _VARIABLES = {_INK: "var(--ink)", _FAINT: "var(--line)"} | {
 }
 """Stand-ins that no plot would use for themselves."""
 _MARKERS = "osD^vPXh"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "domainqa",
     "font.family": "sans-serif",

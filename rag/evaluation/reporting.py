@@ -21,7 +21,6 @@ HTML, MARKDOWN, JSON = "report.html", "report.md", "report.json"
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    as_json: dict[str, object]
     verdicts: Sequence[str]
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -38,7 +37,7 @@ def write_reports(folder: Path, run: RunRecord, questions: Sequence[EvaluationQu
     (folder / MARKDOWN).write_text(to_markdown(run, findings, found), "utf-8")
     values = {score.key: score.metrics.get(run.primary) for score in scores}
     (folder / HTML).write_text(page(run, findings, found, questions, by_key(answers), values), "utf-8")
-    return Written(as_json, findings.verdicts, found[0].columns, found[0].rows)
+    return Written(findings.verdicts, found[0].columns, found[0].rows)
 
 
 def by_key(answers: Sequence[AnswerRecord]) -> dict[tuple[str, str], AnswerRecord]:

@@ -1,6 +1,7 @@
 """``domainqa eval run`` and ``report``: arms side by side on the same questions, and what came of it."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -198,11 +199,11 @@ def report(
 
 
 def _report(folder: Path, chosen: "Chosen", begun: "RunRecord", as_json: bool) -> None:
-    from rag.evaluation.reporting import write_reports
+    from rag.evaluation.reporting import JSON, write_reports
 
     written = write_reports(folder, begun, chosen.asked)
     if as_json:
-        output.print_json(written.as_json)
+        output.print_json(json.loads((folder / JSON).read_text("utf-8")))
         return
     for sentence in written.verdicts:
         output.print_text(sentence)

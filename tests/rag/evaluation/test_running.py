@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rag import prompting
 from rag.build import Library
 from rag.config import Settings
 from rag.errors import EngineFaultError, EngineUnavailableError, UsageError
@@ -126,7 +127,7 @@ def test_a_run_goes_on_where_it_stopped_and_asks_nothing_twice(opened: Open, que
     assert (out / ANSWERS_FILE).read_bytes().startswith(before)
     prompts = [*stopped.asked[:5], *again.asked]
     assert len(set(prompts)) == len(prompts)
-    keys = [(line["arm"], line["question"]) for line in map(json.loads, (out / ANSWERS_FILE).open())]
+    keys = [(line["arm"], line["question"]) for line in map(json.loads, (out / ANSWERS_FILE).read_text().splitlines())]
     assert len(set(keys)) == len(keys) == 2 * (GROUPS + 1)
 
 
@@ -190,6 +191,4 @@ def test_after_a_kill_nothing_that_was_answered_is_asked_again(opened: Open, que
     assert len(lines) == 2 * (GROUPS + 1)
     assert [AnswerRecord.model_validate_json(line) for line in lines[: len(kept)]] == kept
     answered = {answer.prompt_hash for answer in kept} - {None}
-    from rag import prompting
-
     assert not answered & {prompting.digest(messages) for messages in model.asked}
