@@ -47,6 +47,8 @@ class ArmFindings:
     name: str
     questions: int
     statuses: Mapping[str, int]
+    fallbacks: int
+    """Answers for which verbatim sentences stood in, the model's own not being supported."""
     means: Mapping[str, Mean]
     totals: Mapping[str, float]
     percentiles: Mapping[str, tuple[float, float, int]]
@@ -137,6 +139,7 @@ def _arm(
         name=name,
         questions=len(scores),
         statuses=dict(sorted(statuses.items())),
+        fallbacks=sum(answered[score.key].fallback is not None for score in scores),
         means={metric: _mean(scores, metric) for metric in METRICS if metric not in _TIMED},
         totals={metric: sum(score.metrics.get(metric) or 0.0 for score in scores) for metric in _SUMMED},
         percentiles={metric: _percentiles(scores, metric) for metric in _TIMED},
@@ -190,10 +193,11 @@ def _overall(findings: Findings) -> list[str]:
     ranked.sort(key=lambda arm: -arm.means[findings.primary].value)
     if not ranked:
         return ["Nothing was measured."]
-    best = ranked[0]
-    mean = best.means[findings.primary]
+    mean = ranked[0].means[findings.primary]
+    best = [arm.name for arm in ranked if arm.means[findings.primary].value == mean.value]
     told = [
-        f"{best.name} has the highest {findings.primary}, {mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}], on "
+        f"{' and '.join(best)} {'has' if len(best) == 1 else 'have'} the highest {findings.primary}, "
+        f"{mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}], on "
         f"{findings.questions} questions of {findings.clusters} independent groups; "
         "that alone is no verdict: the contrasts below were planned, and they are."
     ]

@@ -117,6 +117,7 @@ def _plots(run: RunRecord, findings: Findings) -> list[str]:
     if rows:
         note = "Simultaneous 95 % intervals; a filled mark is decided."
         found.append(_figure("Paired differences", note, forest(rows, f"difference of {run.primary}")))
+    names = [arm.name for arm in findings.arms]
     quality = {arm.name: arm.means[run.primary].value for arm in findings.arms}
     by_cost = {arm.name: arm.means["money"].value for arm in findings.arms}
     across = f"money for a question ({run.prices.currency})"
@@ -134,12 +135,14 @@ def _plots(run: RunRecord, findings: Findings) -> list[str]:
         told = {name: (cost, quality[name]) for name, cost in costs.items() if not math.isnan(cost + quality[name])}
         if told:
             found.append(
-                _figure(title, "The dashed line joins what nothing else beats.", points(told, axis, run.primary))
+                _figure(title, "The dashed line joins what nothing else beats.", points(told, names, axis, run.primary))
             )
     risks = {arm.name: arm.risk_by_coverage for arm in findings.arms if arm.risk_by_coverage}
     if risks:
         note = "Answering the most promising questions only, by what retrieval found."
-        found.append(_figure("Risk and coverage", note, lines(risks, "share answered", f"1 - {run.primary}")))
+        found.append(
+            _figure("Risk and coverage", note, lines(risks, names, "share answered", f"1 - {run.primary}", marks=False))
+        )
     curves = {
         arm.name: [(float(name.partition("@")[2]), arm.means[name].value) for name in RETRIEVAL]
         for arm in findings.arms
@@ -147,7 +150,7 @@ def _plots(run: RunRecord, findings: Findings) -> list[str]:
     }
     if curves:
         note = "Gold passages among the first k hits. Arms that search alike lie on each other."
-        found.append(_figure("Retrieval", note, lines(curves, "k", "recall@k", marks=True)))
+        found.append(_figure("Retrieval", note, lines(curves, names, "k", "recall@k", marks=True)))
     return found
 
 
@@ -196,7 +199,9 @@ def _arm(answer: AnswerRecord, value: float | None) -> str:
         for each in answer.citations
     )
     seen = sorted({f"{item.title} ({item.document})" for item in answer.evidence})
-    evidence = f'<p class="soft">{len(answer.evidence)} passages of {escape("; ".join(seen))}</p>' if seen else ""
+    evidence = (
+        f'<p class="soft">passages shown: {len(answer.evidence)}, of {escape("; ".join(seen))}</p>' if seen else ""
+    )
     fallback = f'<p class="soft">{escape(answer.fallback)}</p>' if answer.fallback else ""
     fault = f'<p class="soft">{escape(answer.error)}</p>' if answer.error else ""
     return (

@@ -45,8 +45,9 @@ _STYLE: dict[Any, Any] = {
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
 }
-_WIDTH, _HEIGHT, _ROW = 6.4, 3.6, 0.42
-_INCH = 72
+_STROKES = ("-", "--", ":", "-.")
+_WIDTH, _HEIGHT, _ROW = 4.8, 3.2, 0.42
+_MARGIN = 0.04
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,38 +75,51 @@ def forest(rows: Sequence[Interval], axis: str) -> str:
         return _svg(figure)
 
 
-def points(values: Mapping[str, tuple[float, float]], across: str, up: str) -> str:
-    """A named mark for each; what nothing else beats in both is joined by a line (least across, most up)."""
+def points(values: Mapping[str, tuple[float, float]], names: Sequence[str], across: str, up: str) -> str:
+    """A named mark for each; what nothing else beats in both is joined by a line (least across, most up).
+
+    ``names`` are those of all plots of a page, so that each keeps its colour and mark.
+    """
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure()
         front = _pareto(list(values.values()))
         axes.plot([x for x, _ in front], [y for _, y in front], color=_FAINT, linewidth=1.5, linestyle="--")
-        _series_of_points(axes, values)
+        for name, (x, y) in values.items():
+            colour, mark = _look(name, names)
+            axes.plot([x], [y], mark, color=colour, markersize=9, label=name)
         axes.set_xlabel(across)
         axes.set_ylabel(up)
-        axes.set_xlim(left=0)
-        axes.set_ylim(0, 1.05)
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes.set_xlim(left=-_MARGIN * max(x for x, _ in values.values()))
+        axes.set_ylim(-_MARGIN, 1 + _MARGIN)
+        _legend(axes)
         return _svg(figure)
 
 
-def lines(series: Mapping[str, Sequence[tuple[float, float]]], across: str, up: str, *, marks: bool = False) -> str:
+def lines(
+    series: Mapping[str, Sequence[tuple[float, float]]], names: Sequence[str], across: str, up: str, *, marks: bool
+) -> str:
     with matplotlib.rc_context(_STYLE):
         figure, axes = _figure()
         for at, (name, values) in enumerate(series.items()):
-            colour, marker = _SERIES[at % len(_SERIES)], _MARKERS[at % len(_MARKERS)] if marks else ""
-            style = ("-", "--", ":", "-.")[at % 4]
-            axes.plot([x for x, _ in values], [y for _, y in values], style, marker=marker, color=colour, label=name)
+            colour, mark = _look(name, names)
+            style = _STROKES[at % len(_STROKES)]
+            xs, ys = [x for x, _ in values], [y for _, y in values]
+            axes.plot(xs, ys, style, marker=mark if marks else "", color=colour, label=name)
         axes.set_xlabel(across)
         axes.set_ylabel(up)
-        axes.set_ylim(0, 1.02)
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes.set_ylim(-_MARGIN, 1 + _MARGIN)
+        _legend(axes)
         return _svg(figure)
 
 
-def _series_of_points(axes: Axes, values: Mapping[str, tuple[float, float]]) -> None:
-    for at, (name, (x, y)) in enumerate(values.items()):
-        axes.plot([x], [y], _MARKERS[at % len(_MARKERS)], color=_SERIES[at % len(_SERIES)], markersize=9, label=name)
+def _look(name: str, names: Sequence[str]) -> tuple[str, str]:
+    at = names.index(name)
+    return _SERIES[at % len(_SERIES)], _MARKERS[at % len(_MARKERS)]
+
+
+def _legend(axes: Axes) -> None:
+    """Below, where it takes a phone no width."""
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)
 
 
 def _pareto(values: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

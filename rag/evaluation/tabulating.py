@@ -40,8 +40,9 @@ def tables(run: RunRecord, findings: Findings) -> list[Table]:
         ),
         Table(
             "Outcomes",
-            "Empty, truncated and not fitting answers count 0. Engine faults are unmeasured.",
-            ["arm", "ok", "abstained", "empty", "truncated", "does not fit", "unmeasured"],
+            "Empty, truncated and not fitting answers count 0. Engine faults are unmeasured. Of the ok ones, "
+            "verbatim are those that the documents' own sentences stood in for, since nothing supported the model's.",
+            ["arm", "ok", "verbatim", "abstained", "empty", "truncated", "does not fit", "unmeasured"],
             [[arm.name, *_outcomes(findings, arm)] for arm in findings.arms],
         ),
         Table(
@@ -55,7 +56,8 @@ def tables(run: RunRecord, findings: Findings) -> list[Table]:
         ),
         Table(
             "Retrieval, context and citations",
-            "By overlap with the gold passages; faithfulness by the answer flow's own check. Closed book has none.",
+            "By overlap with the gold passages, among the hits that the arm asked for (retrieval.top_k); faithfulness "
+            "by the answer flow's own check. Closed book has none.",
             ["arm", *_FINDING],
             [[arm.name, *(_value(arm.means[name].value) for name in _FINDING)] for arm in findings.arms],
         ),
@@ -131,8 +133,8 @@ def _contrast_row(each: ContrastFindings) -> list[str]:
 
 
 def _outcomes(findings: Findings, arm: ArmFindings) -> list[str]:
-    counts = [arm.statuses.get(status, 0) for status in ("ok", "abstained", "empty", "truncated", "does_not_fit")]
-    return [str(each) for each in (*counts, findings.unmeasured[arm.name])]
+    ok, *counts = (arm.statuses.get(status, 0) for status in ("ok", "abstained", "empty", "truncated", "does_not_fit"))
+    return [str(each) for each in (ok, arm.fallbacks, *counts, findings.unmeasured[arm.name])]
 
 
 def _share(arm: ArmFindings, name: str) -> str:
