@@ -69,5 +69,15 @@ def nearest_documents(hits: Sequence[Hit]) -> tuple[NearestDocument, ...]:
 
 def says_not_said(text: str) -> bool:
     """Whether a model's reply is, or begins with, the abstention it was told to give."""
-    words = analyze(_MARKERS.sub(" ", text), None)
-    return any(words[: len(said)] == said for sentence in NOT_SAID.values() for said in [analyze(sentence, None)])
+    words = _words(text)
+    return any(words[: len(said)] == said for said in map(_words, NOT_SAID.values()))
+
+
+def may_say_not_said(beginning: str) -> bool:
+    """Whether a reply that begins so may still turn out to be that abstention; its last word may be cut."""
+    words = _words(beginning)[:-1]
+    return says_not_said(beginning) or any(said[: len(words)] == words for said in map(_words, NOT_SAID.values()))
+
+
+def _words(text: str) -> list[str]:
+    return analyze(_MARKERS.sub(" ", text), None)

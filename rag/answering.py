@@ -23,13 +23,14 @@ from rag.composing import everything
 from rag.config import Settings
 from rag.errors import NotFoundError, UsageError
 from rag.extracting import Excerpt, extract
-from rag.grounding import search, show
+from rag.grounding import given, search, show
 from rag.interfaces import ChatModel, Entailment, Retriever
 from rag.languages import is_text
 from rag.matching import Piece, Similarity
 from rag.question import Question, Run
 from rag.reading import Reader
 from rag.rewriting import ModelRewriter, by_rules
+from rag.routing import ROUTER, routed, sum_of_usage
 from rag.types import (
     Answer,
     AnswerEvent,
@@ -40,15 +41,21 @@ from rag.types import (
     Explanation,
     Finished,
     FinishReason,
+    Hit,
     Rewriting,
     Sampling,
+    Span,
+    StoredChunk,
     TextDelta,
     Turn,
     Usage,
 )
 
-STRATEGIES = ("base", "extractive", "stuffed", "rag")
-"""`base`: no documents. `extractive`: verbatim sentences. `stuffed`: whole documents. `rag`: retrieved passages."""
+STRATEGIES = ("base", "extractive", "stuffed", "rag", ROUTER)
+"""`base`: no documents. `extractive`: verbatim sentences. `stuffed`: whole documents. `rag`: retrieved passages.
+`router`: retrieved passages, and whole documents where these don't say."""
+ORACLE = "oracle"
+"""The passages that answer the question, which the question names: the ceiling that an experiment compares with."""
 
 NOT_SUPPORTED = "the model's own answer was not supported by the passages; these are the documents' own sentences"
 
@@ -90,6 +97,13 @@ class Answerer:
 
     async def stream(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
         """Evidence, text, answer. Raises ``UsageError`` before any event, ``EngineError`` at any time."""
+        name, _, adapter = (question.strategy or self._settings.answering.strategy).partition("@")
+        events = routed(question, adapter, self._stream) if name == ROUTER else self._stream(question)
+        async with aclosing(events) as stream:
+            async for event in stream:
+                yield event
+
+    async def _stream(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
         started = time.perf_counter()
         run = await self._thread(self._begin, question)
         if run.strategy != "base":
@@ -136,7 +150,11 @@ class Answerer:
 
     def _begin(self, question: Question) -> Run:
         strategy, _, adapter = (question.strategy or self._settings.answering.strategy).partition("@")
-        if strategy not in STRATEGIES:
+        if strategy == ROUTER:
+            strategy = "rag"
+        if strategy == ORACLE and question.gold is None:
+            raise UsageError("the oracle strategy is shown the passages that answer the question, and it names none")
+        if strategy not in (*STRATEGIES, ORACLE):
             raise NotFoundError(f"there is no strategy {strategy!r}; there are: {', '.join(STRATEGIES)}")
         if adapter and strategy == "extractive":
             raise UsageError("the extractive strategy generates nothing, so it takes no adapter")
@@ -164,6 +182,8 @@ class Answerer:
         return await self._thread(self._retrieve, run, collection, top_k or self._settings.retrieval.top_k)
 
     def _retrieve(self, run: Run, collection: Collection, top_k: int) -> bool:
+        if run.strategy == ORACLE:
+            return given(run, self._catalog, collection, self._retriever(collection))
         return search(run, self._catalog, collection, self._retriever(collection), self._settings, top_k)
 
     def _compose(self, run: Run) -> None:
@@ -269,7 +289,7 @@ class Answerer:
                     async for event in events:
                         if isinstance(event, Finished):
                             event = Finished(
-                                replace(event.answer, usage=_sum(event.answer.usage, usage), model=model.name)
+                                replace(event.answer, usage=sum_of_usage(event.answer.usage, usage), model=model.name)
                             )
                         yield event
                 return
@@ -330,7 +350,7 @@ class Answerer:
             supported=cited.supported,
             fallback=None,
             finish_reason=finish,
-            usage=_sum(run.rewriting.usage if run.rewriting is not None else Usage(), usage or Usage()),
+            usage=sum_of_usage(run.rewriting.usage if run.rewriting is not None else Usage(), usage or Usage()),
             timings=dict(run.timings),
             search_query=run.rewriting.query if run.rewriting is not None else None,
             rewriting=run.rewriting,
@@ -341,21 +361,12 @@ class Answerer:
             conflicts=conflicts,
             neighbours=run.packed.neighbours,
             packing=run.spent(),
+            prompt_hash=None if run.prompt is None else prompting.digest(run.prompt.messages),
         )
 
     async def _thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    """Both; the cached tokens of those that tell."""
-    told = [usage.cached_tokens for usage in (one, other) if usage.cached_tokens is not None]
-    return Usage(
-        one.prompt_tokens + other.prompt_tokens,
-        one.completion_tokens + other.completion_tokens,
-        sum(told) if told else None,
-    )
 
 
 _SENTENCES_COMPARED = 3

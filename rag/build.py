@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -195,25 +196,27 @@ class Library:
         return self._entailment
 
     def retriever(self, collection: Collection) -> Retriever:
+        self.embedder(), self.reranker()  # under their own lock, before ours
+        with self._lock:
+            if collection.id not in self._retrievers:
+                self._retrievers[collection.id] = self._make_retriever(collection, self.settings)
+            return self._retrievers[collection.id]
+
+    def _make_retriever(self, collection: Collection, settings: Settings) -> Retriever:
         from rag.index.snapshot import IndexReader
         from rag.reranking import RerankingRetriever
         from rag.retrieval import HybridRetriever
 
         embedder, reranker = self.embedder(), self.reranker()
-        with self._lock:
-            if collection.id not in self._retrievers:
-                retriever: Retriever = HybridRetriever(
-                    self.catalog,
-                    collection.id,
-                    IndexReader(self.home, self.catalog, collection, embedder),
-                    embedder,
-                    self.settings.retrieval,
-                    self.settings.embedding.languages,
-                )
-                if reranker is not None:
-                    retriever = RerankingRetriever(retriever, reranker, self.settings.reranking.depth)
-                self._retrievers[collection.id] = retriever
-            return self._retrievers[collection.id]
+        retriever = HybridRetriever(
+            self.catalog,
+            collection.id,
+            IndexReader(self.home, self.catalog, collection, embedder),
+            embedder,
+            settings.retrieval,
+            settings.embedding.languages,
+        )
+        return retriever if reranker is None else RerankingRetriever(retriever, reranker, settings.reranking.depth)
 
     def pipeline(self, parser: "FileParser | None" = None) -> "Pipeline":
         """The steps of one ingest, or of a reindex, which parses nothing."""
@@ -240,6 +243,20 @@ class Library:
         self.embedder()
         self.reranker()
         self.chat_model()
+
+    def answerer_for(self, settings: Settings) -> Answerer:
+        """An answer flow over the same catalog and loaded models, under other settings of retrieval, packing and
+        answering. Whoever asks for it closes it."""
+        retriever = lru_cache(partial(self._make_retriever, settings=settings))
+        return Answerer(
+            settings,
+            self.catalog,
+            self.retriever if settings.retrieval == self.settings.retrieval else retriever,
+            self.similarity,
+            self.chat_model,
+            self.adapters,
+            self.entailment if settings.answering.entailment_model is not None else None,
+        )
 
     # --- what users do ----------------------------------------------------------------------------
 

@@ -263,7 +263,7 @@ class EngineSettings(_Settings):
 
 
 class AnsweringSettings(_Settings):
-    strategy: Literal["base", "extractive", "stuffed", "rag"] = "rag"
+    strategy: Literal["base", "extractive", "stuffed", "rag", "router"] = "rag"
     unsupported: Literal["mark", "extract"] = "mark"
     """What becomes of a generated answer that its evidence doesn't support. `mark`: it is streamed and
     marked in the last chunk. `extract`: it is held back, and the best verbatim sentences stand in."""

@@ -12,7 +12,7 @@ from rag.config import Settings
 from rag.errors import NotFoundError
 from rag.interfaces import PromptReader, Retriever, RetrievesInSteps
 from rag.question import Run
-from rag.types import Collection
+from rag.types import Collection, Hit, StoredChunk
 
 
 def search(
@@ -36,11 +36,26 @@ def search(
         run.hits,
         run.term_weights,
         collection,
-        settings.answering.min_probability,
+        settings.answering.min_probability if run.question.min_probability is None else run.question.min_probability,
         run.question.text,
     )
     run.timings["retrieval"] = time.perf_counter() - start - reranking
     return run.judgement.enough
+
+
+def given(run: Run, catalog: Catalog, collection: Collection, retriever: Retriever) -> bool:
+    """Fill the run's hits with the chunks that the question's gold spans lie in, as if a search had found them."""
+    run.collection, run.retriever = collection, retriever
+    with run.timed("retrieval"):
+        run.term_weights = retriever.term_weights(run.query)
+        chunks: dict[str, StoredChunk] = {}
+        for span in run.question.gold or ():
+            document_id = catalog.document_info(collection, span.source).id
+            for chunk in catalog.document_chunks(collection.id, document_id, collection.published_seq):
+                if chunk.start < span.end and span.start < chunk.end:
+                    chunks[chunk.id] = chunk
+        run.hits = tuple(Hit(chunk, 1.0, {}) for chunk in chunks.values())
+    return bool(run.hits)
 
 
 def show(run: Run, model: PromptReader, settings: Settings) -> None:

@@ -87,6 +87,12 @@ def fingerprint(tokenizer: str, packer: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
+def digest(messages: Sequence[Message]) -> str:
+    """SHA-256 over the messages, in hex: equal for equal prompts."""
+    parts = [[message.role, message.content] for message in messages]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
 def _inert(text: str) -> str:
     """Text in which nothing is read as markup: tokenizers turn a written ``<|im_end|>`` into the special token."""
     return _MARKUP.sub("\\g<0>\N{ZERO WIDTH SPACE}", text)

@@ -19,6 +19,7 @@ from rag.types import (
     Prompt,
     Rewriting,
     Scope,
+    Span,
     Turn,
 )
 
@@ -39,6 +40,10 @@ class Question:
     max_tokens: int | None = None
     temperature: float | None = None
     seed: int | None = None
+    min_probability: float | None = None
+    """Gate A's threshold."""
+    gold: tuple[Span, ...] | None = None
+    """The passages that the oracle strategy is shown: those that answer the question, none where nothing does."""
     scope: Scope = EVERYTHING
     """Outside it there is no collection."""
 

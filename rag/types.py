@@ -299,6 +299,15 @@ want of room."""
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of a document's current text, by the document's source."""
+
+    source: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Dropped:
     """A chunk that is not shown by itself, and why.
 
@@ -496,6 +505,10 @@ class Answer:
     packing: PackingBudget | None = None
     judgement: Judgement | None = None
     """Whether there was evidence, and why; ``None`` closed book."""
+    prompt_hash: str | None = None
+    """``rag.prompting.digest`` of what the model was sent; ``None`` where none was asked."""
+    routed: str | None = None
+    """The strategy that the router came to; ``None`` where another one was asked for."""
 
 
 @dataclass(frozen=True, slots=True)

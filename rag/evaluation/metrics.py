@@ -25,6 +25,11 @@ def normalise(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", "".join(kept)).split())
 
 
+def shown_text(text: str) -> str:
+    """The answer without its citations' markers."""
+    return " ".join(_MARKERS.sub(" ", text).split())
+
+
 def answer_tokens(text: str) -> list[str]:
     return _IDEOGRAPHS.sub(r" \1 ", normalise(text)).split()
 

@@ -105,6 +105,11 @@ class AnswerRecord(_Record):
     timings: Mapping[str, float] = Field(default_factory=dict)
     """Seconds by step, of an engine that answers others too."""
     attempts: int = 1
+    alone: bool = False
+    """Asked while the engine answered nothing else: only such timings are a latency."""
+    machine_s: float = 0.0
+    """Seconds from the arm's last answer to this one: an arm's sum is how long it kept the machine, however many
+    questions were under way at once."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -133,13 +138,39 @@ class ScoreRecord(_Record):
 
 
 class Contrast(_Record):
-    """A difference that was planned before anything was answered: ``arm`` less ``baseline``."""
+    """A difference that was planned before anything was answered: ``arm`` less ``baseline``.
+
+    An interaction takes off another difference, which is ``less``: its arm and its baseline.
+    """
 
     arm: str
     baseline: str
+    less: tuple[str, str] | None = None
 
     def __str__(self) -> str:
-        return f"{self.arm} - {self.baseline}"
+        own = f"{self.arm} - {self.baseline}"
+        return own if self.less is None else f"({own}) - ({self.less[0]} - {self.less[1]})"
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """What each arm's value is multiplied by."""
+        signed = [(self.arm, 1.0), (self.baseline, -1.0)]
+        if self.less is not None:
+            signed += [(self.less[0], -1.0), (self.less[1], 1.0)]
+        found: dict[str, float] = {}
+        for arm, sign in signed:
+            found[arm] = found.get(arm, 0.0) + sign
+        return found
+
+
+class GateRecord(_Record):
+    """A gate that an adapter met or missed when it was trained, such as how much general ability it kept."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    passed: bool
 
 
 class ArmRecord(_Record):
@@ -150,6 +181,7 @@ class ArmRecord(_Record):
     adapter: str | None = None
     adapter_hash: str | None = None
     adapter_kind: str | None = None
+    adapter_gates: tuple[GateRecord, ...] = ()
     examples: int = 0
     """Solved examples before the question: 0 is zero-shot."""
     settings: Mapping[str, object] = Field(default_factory=dict)

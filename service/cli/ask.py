@@ -38,7 +38,8 @@ def ask(
             "--strategy",
             "-s",
             metavar="NAME",
-            help="rag, extractive, stuffed or base, with @adapter where there is one; the profile's when left out.",
+            help="rag, extractive, stuffed, router or base, with @adapter where there is one; the profile's when left "
+            "out.",
             autocompletion=_strategies,
         ),
     ] = None,

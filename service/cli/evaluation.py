@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli import auditing, output, question_sets, run_comparison, session
+from service.cli import auditing, experiment, output, question_sets, run_comparison, session
 from service.cli.options import Collection, JsonOutput
 from service.cli.progress import CountDisplay
 
@@ -21,6 +21,8 @@ app.command("list")(run_comparison.list_)
 app.command("import")(question_sets.import_)
 app.command("make")(question_sets.make)
 app.command("check-quotes")(question_sets.check_quotes)
+app.command("run")(experiment.run)
+app.command("report")(experiment.report)
 
 
 @app.command()

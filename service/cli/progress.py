@@ -113,12 +113,14 @@ class CountDisplay:
         else:
             self._bar.update(self._task, description=output.one_line(text))
 
-    def update(self, done: int, total: int) -> None:
+    def update(self, done: int, total: int, told: str = "") -> None:
+        """``told`` is what else there is to say."""
+        described = f"{self._what}{f', {told}' if told else ''}"
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, description=self._what, total=total, completed=done)
+            self._bar.update(self._task, description=described, total=total, completed=done)
         elif time.monotonic() - self._last_line >= self._line_every_s:
             self._last_line = time.monotonic()
-            output.note(f"{done} of {total} {self._what}")
+            output.note(f"{done} of {total} {described}")
 
 
 def _short(source: str) -> str:

@@ -17,6 +17,7 @@ const STRATEGIES = {
   stuffed: "Whole documents",
   extractive: "Verbatim sentences",
   base: "Model alone",
+  router: "Passages, else documents",
 };
 
 const WELCOME = welcome.textContent;

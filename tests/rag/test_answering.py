@@ -17,7 +17,7 @@ from rag.errors import DoesNotFitError, EngineBusyError, NotFoundError, UsageErr
 from rag.fakes import FakeEmbedder, ScriptedModel
 from rag.prompting import NOT_SAID, render_evidence
 from rag.question import Question
-from rag.types import Answer, AnswerEvent, EvidencePacked, Finished, Message, TextDelta, Turn
+from rag.types import Answer, AnswerEvent, EvidencePacked, Finished, Message, Span, TextDelta, Turn
 
 OIL = "The gear oil of the ZP-40/2 pump is changed every 2,000 operating hours."
 SEAL = "The seal kit of the ZP-60/2 pump has the part number ZP-1001 and costs 12.50 EUR."
@@ -104,6 +104,21 @@ def test_the_answer_is_the_same_streamed_or_not(make: Make, strategy: str) -> No
     assert replace(streamed, timings={}) == replace(whole, timings={})
     assert streamed.strategy == strategy
     assert not streamed.abstained
+
+
+def test_the_oracle_is_shown_the_gold_passage_and_only_it(make: Make) -> None:
+    library = make(model := ScriptedModel(GOOD))
+    start = library.document("default", "oil.md").text.index(OIL)
+    gold = (Span("oil.md", start, start + len(OIL)),)
+    answer = ask(library, Question(OIL_QUESTION, strategy="oracle", gold=gold))
+    assert [item.source for item in answer.evidence] == ["oil.md"]
+    assert OIL in model.asked[-1][-1].content
+    assert answer.prompt_hash == prompting.digest(model.asked[-1])
+    nothing = ask(library, Question(OIL_QUESTION, strategy="oracle", gold=()))
+    assert nothing.abstained
+    assert len(model.asked) == 1
+    with pytest.raises(UsageError, match="it names none"):
+        ask(library, Question(OIL_QUESTION, strategy="oracle"))
 
 
 def test_rag_cites_what_the_model_marked(make: Make) -> None:

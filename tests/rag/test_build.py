@@ -49,7 +49,7 @@ def test_strategies_are_listed_bare_and_with_each_adapter_that_generates(library
     listed = library.strategies()
     assert listed[: len(STRATEGIES)] == list(STRATEGIES)
     assert sorted(listed[len(STRATEGIES) :]) == [
-        f"{strategy}@{adapter}" for strategy in ("base", "rag", "stuffed") for adapter in ("a", "b")
+        f"{strategy}@{adapter}" for strategy in ("base", "rag", "router", "stuffed") for adapter in ("a", "b")
     ]
 
 
