@@ -20,6 +20,7 @@ LEXICAL_SIGNALS = (
     "lexical_drop",
     "names_unknown",
     "passage_coverage",
+    "first_coverage",
     "union_coverage",
     "title_coverage",
     "piece_coverage",
@@ -83,7 +84,8 @@ def read_signals(
 
     ``weights`` says how rare each of the query's terms is in the collection. A follow-up is given as it was asked, too:
     by itself it lacks what it is about, and with the talk before it holds what was asked then. So what the passages
-    cover is read both ways, and the better reading of each signal counts. Without hits every signal is 0.
+    cover is read both ways, and the better reading of each signal counts. Only ``first_coverage`` is of the question as
+    it was asked: the talk before found these passages, and covers them well. Without hits every signal is 0.
     """
     judged = hits[:_HITS_JUDGED]
     dense = any("dense" in hit.channels for hit in judged)
@@ -95,8 +97,10 @@ def read_signals(
     signals |= _channel("lexical", judged, _BM25_CEILING * sum(weights.values()))
     signals |= _coverage(query, judged, weights)
     if question is not None and question != query:
-        for name, value in _coverage(question, judged, weights).items():
+        as_asked = _coverage(question, judged, weights)
+        for name, value in as_asked.items():
             signals[name] = min(signals[name], value) if name in AGAINST else max(signals[name], value)
+        signals["first_coverage"] = as_asked["first_coverage"]
     if dense:
         signals |= _channel("dense", judged, 1.0)
         signals |= {"dense_mean": _mean_of_first(judged), "agreement": _agreement(judged)}
@@ -134,10 +138,13 @@ class _Terms:
 
 
 def _passage_signals(terms: _Terms, passages: Sequence[_Passage]) -> dict[str, float]:
-    best = max(passages, key=lambda passage: terms.coverage(passage.language, passage.whole))
+    coverages = [terms.coverage(passage.language, passage.whole) for passage in passages]
+    best = passages[coverages.index(max(coverages))]
+    first = coverages[:_FIRST]
     union = frozenset[str]().union(*(passage.whole for passage in passages))
     return {
-        "passage_coverage": terms.coverage(best.language, best.whole),
+        "passage_coverage": max(coverages),
+        "first_coverage": sum(first) / len(first),
         "union_coverage": max(terms.coverage(passage.language, union) for passage in passages),
         "title_coverage": max(terms.coverage(passage.language, passage.head) for passage in passages),
         "rarest_missing": terms.rarest_missing(best.language, best.whole),

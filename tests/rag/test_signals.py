@@ -51,6 +51,15 @@ def test_a_title_or_heading_speaks_for_its_sentences() -> None:
     assert (signals["title_coverage"], signals["context_coverage"], signals["piece_coverage"]) == (1.0, 1.0, 0.0)
 
 
+def test_the_first_passages_are_read_for_the_question_as_it_was_asked() -> None:
+    weights = dict.fromkeys(("gear", "oil", "price"), 1.0)
+    hits = [hit("Gear oil."), hit("The oil has a price."), hit("Nothing."), hit("The price.")]
+    together = read_signals("gear oil price", hits, weights, "price")
+    # Of the first three hits only the second says the price; with the talk before, their mean would be 4 of 9.
+    assert together["first_coverage"] == pytest.approx(1 / 3)
+    assert read("gear oil price", hits, weights)["first_coverage"] == pytest.approx(4 / 9)
+
+
 TABLE = "| Part | Weight (kg) | Price (EUR) |\n| --- | --- | --- |\n| ZP-1 | 2 | 5 |\n| ZP-2 | 3 | 8 |"
 
 
