@@ -40,7 +40,7 @@ def adaptable(folder: Path, settings: TrainSettings) -> PeftModel:
     if settings.quantise and not torch.cuda.is_available():
         raise NotSupportedError("a base in four bits needs a GPU; leave out --quantise")
     quantisation = (
-        BitsAndBytesConfig(
+        BitsAndBytesConfig(  # type: ignore[no-untyped-call]
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
@@ -51,7 +51,9 @@ def adaptable(folder: Path, settings: TrainSettings) -> PeftModel:
     )
     base = _load(folder, settings.model, quantisation)
     if settings.quantise:
-        base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=settings.gradient_checkpointing)
+        base = prepare_model_for_kbit_training(  # type: ignore[no-untyped-call]
+            base, use_gradient_checkpointing=settings.gradient_checkpointing
+        )
     torch.manual_seed(settings.seed)
     lora = LoraConfig(
         r=settings.rank,
@@ -76,7 +78,7 @@ def untrained(folder: Path, settings: TrainSettings) -> PreTrainedModel:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         torch.manual_seed(settings.seed)
-        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")  # type: ignore[no-untyped-call]
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{settings.model} ({folder}) has no configuration of a language model: {error}") from error
     assert isinstance(model, PreTrainedModel)

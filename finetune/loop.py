@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.integrations import TensorBoardCallback
+from transformers.integrations.integration_utils import TensorBoardCallback
 
 from finetune.bases import compute_dtype
 from finetune.batching import Batch
@@ -84,7 +84,7 @@ class PackTrainer(Trainer):
             model=model,
             args=args,
             train_dataset=Packs(batches, examples, self._sources),
-            eval_dataset=[] if validation else None,  # type: ignore[arg-type]  # validation is our own
+            eval_dataset=[] if validation else None,  # validation is our own
             data_collator=_only,
         )
         self.loss_is_scaled_for_ga = True  # by the weight of the whole batch
@@ -100,7 +100,7 @@ class PackTrainer(Trainer):
 
     # --- the loss ---------------------------------------------------------------------------------
 
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *_: object, **__: object) -> Tensor:  # type: ignore[override]
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *_: object, **__: object) -> Tensor:
         losses = token_losses(model, inputs)
         weights = inputs["weights"]
         with torch.no_grad():
@@ -108,7 +108,8 @@ class PackTrainer(Trainer):
             of_sources.index_add_(0, inputs["sources"], torch.stack((losses * weights, weights), 1).double())
             self._sums += of_sources.cpu()
         # Gradients are averaged over the processes, each of which has a part of the batch.
-        return (losses * weights).sum() * (self.args.world_size / inputs["batch_weight"])
+        summed: Tensor = (losses * weights).sum() * (self.args.world_size / inputs["batch_weight"])
+        return summed
 
     def take_losses(self) -> dict[str, tuple[float, float]]:
         """Mean loss and weight by source, over the batch and all processes; begins the next batch's."""
@@ -135,7 +136,7 @@ class PackTrainer(Trainer):
 
     # --- validation -------------------------------------------------------------------------------
 
-    def evaluate(self, *_: object, **__: object) -> dict[str, float]:  # type: ignore[override]
+    def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """The mean loss of a supervised token by family; ``eval_loss``, which early stopping goes by, is their mean."""
         model = self.model
         assert model is not None

@@ -46,7 +46,7 @@ def make_scratch(
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=backend,
         eos_token=_END_OF_TEXT,
         pad_token=_END_OF_TEXT,
