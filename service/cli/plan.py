@@ -274,7 +274,7 @@ def _as_json(
                 if each.asking is None
                 else {**asdict(each.asking), "memory": _memory(each.asking.memory)},
                 "notes": list(each.notes),
-                "measured": [] if measured is None else [arm.model_dump() for arm in measured.of(each.name)],
+                "measured": [] if measured is None else [asdict(arm) for arm in measured.of(each.name)],
             }
             for each in plans
         ],

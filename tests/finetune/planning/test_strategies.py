@@ -151,8 +151,9 @@ def test_prices_that_cannot_be_used_are_told(tmp_path: Path, text: str, told: st
 
 
 def test_what_was_measured_stands_beside_its_strategy(tmp_path: Path) -> None:
-    arms = [{"arm": arm, "estimate": 0.1, "low": 0.0, "high": 0.2, "n": 7} for arm in ("base", "rag", "rag+sft", "sft")]
-    report = {"primary_metric": "token_f1", "verdict": "rag helps", "arms": arms, "plots": []}
+    means = {"token_f1": {"value": 0.1, "low": 0.0, "high": 0.2, "questions": 7}}
+    arms = [{"name": arm, "means": means} for arm in ("base", "rag", "rag+sft", "sft")]
+    report = {"run": {"primary": "token_f1", "seed": 0}, "verdicts": ["rag helps"], "arms": arms, "questions": 7}
     (tmp_path / "report.json").write_text(json.dumps(report), "utf-8")
     measured = read_measured(tmp_path)
     assert [arm.arm for arm in measured.of("SFT")] == ["sft", "rag+sft"]
@@ -160,7 +161,7 @@ def test_what_was_measured_stands_beside_its_strategy(tmp_path: Path) -> None:
     assert measured.baseline is not None
     assert read_measured(tmp_path / "report.json") == measured
     (tmp_path / "report.json").write_text("{}", "utf-8")
-    with pytest.raises(UsageError, match="primary_metric"):
+    with pytest.raises(UsageError, match="run"):
         read_measured(tmp_path)
     with pytest.raises(UsageError, match="domainqa eval run"):
         read_measured(tmp_path / "nowhere")

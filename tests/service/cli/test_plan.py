@@ -63,8 +63,11 @@ def test_a_folder_without_weights_is_enough(cli, tmp_path: Path):
 
 def test_own_prices_and_a_measured_report(cli, tmp_path: Path):
     (tmp_path / "prices.toml").write_text('as_of = "2026-11"\ncurrency = "EUR"\n[gpus.a100-80]\nprice_per_hour = 1\n')
-    arms = [{"arm": arm, "estimate": score, "low": 0.1, "high": 0.9} for arm, score in (("base", 0.2), ("rag", 0.6))]
-    report = {"primary_metric": "token_f1", "verdict": "Retrieval helps.", "arms": arms}
+    arms = [
+        {"name": arm, "means": {"token_f1": {"value": score, "low": 0.1, "high": 0.9, "questions": 9}}}
+        for arm, score in (("base", 0.2), ("rag", 0.6))
+    ]
+    report = {"run": {"primary": "token_f1"}, "verdicts": ["Retrieval helps."], "arms": arms}
     (tmp_path / "report.json").write_text(json.dumps(report), "utf-8")
     arguments = ("plan", "--prices", str(tmp_path / "prices.toml"), "--report", str(tmp_path))
     shown = cli(*arguments).stdout
