@@ -112,8 +112,14 @@ def _beir(path: Path, language: str) -> Imported:
     """
     corpus = {str(line["_id"]): line for line in _lines(_first(path, "corpus.jsonl", "corpus.jsonl.gz"))}
     relevant: dict[str, list[str]] = {}
-    rows = list(csv.reader(_open(_first(path, "qrels/test.tsv", "qrels.tsv")), delimiter="\t"))
-    for query, document, score in rows[1:]:
+    judgements = _first(path, "qrels/test.tsv", "qrels.tsv")
+    rows = [row for row in csv.reader(_open(judgements), delimiter="\t") if row]
+    for row in rows[1:]:
+        if len(row) != 3:
+            raise UsageError(
+                f"{judgements}: the line {row!r} has {len(row)} columns; it needs query, document and score"
+            )
+        query, document, score = row
         if float(score) > 0:
             relevant.setdefault(query, []).append(document)
     questions, documents, skipped = [], {}, {"without a relevant document": 0, "relevant documents missing": 0}
