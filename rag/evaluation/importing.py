@@ -54,12 +54,12 @@ def import_questions(path: Path, format_: Format, language: str = "en") -> Impor
         found = readers[format_](path, language)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read as {format_}: {error}") from error
-    except (json.JSONDecodeError, csv.Error, KeyError, TypeError, IndexError, AttributeError) as error:
-        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise UsageError(f"{path} is not of the format {format_}: {what}") from error
     except ValidationError as error:
         fault = error.errors()[0]
         raise UsageError(f"{path}: the question {fault['input']!r:.200}: {fault['msg']}") from error
+    except (ValueError, csv.Error, KeyError, TypeError, IndexError, AttributeError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise UsageError(f"{path} is not of the format {format_}: {what}") from error
     if not found.questions:
         raise UsageError(f"{path} holds no questions of the format {format_}")
     seen: set[str] = set()

@@ -1,10 +1,10 @@
 """Paired differences between arms on the same questions: intervals, tests, and a verdict in words.
 
 Questions of one document are not independent, so whole clusters are what is counted. The estimate is the mean over
-questions. Its standard error is cluster-robust (CR2: Bell and McCaffrey 2002; for a mean, what is left of a cluster is
-divided by the root of one less its share of the questions), its interval a t interval with one degree of freedom fewer
-than there are clusters. The test flips the signs of whole clusters: exact under a null that is symmetric, all flips for
-few clusters and seeded draws for many.
+questions. Its standard error is cluster-robust (CR3, the jackknife: Bell and McCaffrey 2002; for a mean, what is left
+of a cluster is divided by one less its share of the questions; CR1 and CR2 are too small for few clusters of unequal
+size). Its interval is a t interval with one degree of freedom fewer than there are clusters. The test flips the signs
+of whole clusters: exact under a null that is symmetric, all flips for few clusters and seeded draws for many.
 
 Several planned contrasts are judged together: p-values step down (Holm 1979), and intervals hold at once (Bonferroni's
 level, the one that Holm's first step tests at; where a later step decides a sign, the interval ends at 0).
@@ -116,7 +116,7 @@ def contrasted(scores: Numbers, weights: Numbers) -> Numbers:
 
 
 def mean_and_error(sums: Numbers, sizes: Numbers) -> tuple[float, float]:
-    """The mean over questions and its CR2 standard error, of clusters' sums and sizes; NaN from fewer than two."""
+    """The mean over questions and its CR3 standard error, of clusters' sums and sizes; NaN from fewer than two."""
     questions = sizes.sum()
     if questions == 0:
         return float("nan"), float("nan")
@@ -124,7 +124,7 @@ def mean_and_error(sums: Numbers, sizes: Numbers) -> tuple[float, float]:
     if len(sums) < 2:
         return float(mean), float("nan")
     left = sums - sizes * mean
-    return float(mean), float(np.sqrt((left**2 / (1 - sizes / questions)).sum()) / questions)
+    return float(mean), float(np.sqrt((left**2 / (1 - sizes / questions) ** 2).sum()) / questions)
 
 
 def sign_flip(sums: Numbers, *, seed: int = 0) -> Numbers:
