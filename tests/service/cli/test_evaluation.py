@@ -181,7 +181,6 @@ def test_make_drafts_what_is_not_asked_yet_and_marks_it(domainqa, tmp_path: Path
     first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
     assert domainqa("eval", "make", "--out", str(first)).exit_code == 0
     drafted = read_questions(first)
-    # Each cell asked for by its part, and each part by its weight.
     assert len(drafted) == 8
     assert all("review" in question.tags for question in drafted)
     assert domainqa("eval", "check-quotes", str(first)).exit_code == 0
